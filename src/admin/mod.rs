@@ -1,0 +1,1 @@
+//! Health, metrics, admin: text in, text out.

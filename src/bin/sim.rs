@@ -1,0 +1,2 @@
+//! Replays seeds of the simulator.
+fn main() {}

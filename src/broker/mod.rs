@@ -1,0 +1,1 @@
+//! Topics and queues of one shard.

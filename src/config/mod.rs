@@ -1,0 +1,1 @@
+//! What the operator said, and what we run on.

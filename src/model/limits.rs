@@ -1,0 +1,84 @@
+//! Every bound, and what happens there.
+
+use std::time::Duration;
+
+/// The bounds of one broker. Config fills it; the shards keep to it. Where a bound is for the whole broker, the
+/// runtime divides it among the shards before it hands this out, so that no shard has to ask another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Open connections. Beyond: NACK 429 and close.
+    pub connections_max: usize,
+    /// Open connections from one address. Beyond: NACK 429 and close.
+    pub connections_per_address_max: usize,
+    /// Bytes of one frame after its length field. Beyond: NACK 413 where a correlation id can be read, and close.
+    pub frame_max: usize,
+    /// Topics of one shard. Beyond: NACK 429.
+    pub topics_max: usize,
+    /// Subscriptions of one shard. Beyond: NACK 429.
+    pub subscriptions_max: usize,
+    /// Subscriptions of one connection. Beyond: NACK 429.
+    pub subscriptions_per_connection_max: usize,
+    /// Topic aliases of one connection. Beyond: NACK 429.
+    pub aliases_max: u32,
+    /// Delivered and unacknowledged records of one subscription. Beyond: no delivery until some settle.
+    pub in_flight_max: u32,
+    /// Bytes handed to one connection and not yet taken by its socket. Beyond: no delivery to it until it drains; a
+    /// connection whose replies alone exceed it is closed with 429.
+    pub outbox_max: usize,
+    /// Bytes of QoS 0 records kept for one topic's slow subscribers. Beyond: the oldest go, counted per subscription.
+    pub qos0_backlog_max: usize,
+    /// Bytes of committed QoS 1 records of one shard kept in memory for readers. Beyond: the oldest are read from the log.
+    pub tail_max: usize,
+    /// Bytes appended to one log and not yet written. Beyond: publishers' sockets are not read.
+    pub log_backlog_max: usize,
+    /// Bytes in flight to one other shard. Beyond: the sockets that feed it are not read.
+    pub mesh_max: usize,
+    /// Bytes one shard may hold in all. Beyond: publishers' sockets are not read; QoS 0 backlogs are cut first.
+    pub memory_max: usize,
+    /// With `wal = off`: bytes of unacknowledged QoS 1 records of one topic. Beyond: the capacity policy.
+    pub memory_queue_max: usize,
+    /// From accept to authenticated. Beyond: NACK 401 and close.
+    pub handshake_timeout: Duration,
+    /// Silence of a peer. Beyond: go-away (version 2) and close. Zero: never.
+    pub idle_timeout: Duration,
+    /// How long a detached version 1 session keeps its unacknowledged messages.
+    pub session_expiry: Duration,
+}
+
+impl Limits {
+    /// The largest frame that can be configured, and version 1's own bound.
+    pub const FRAME_MAX: usize = 16 * 1024 * 1024;
+    /// Records in one batch: what an in-flight range and an acknowledgement may name at once.
+    pub const BATCH_RECORDS_MAX: u32 = 1 << 20;
+    /// Bytes one read asks for: about what stays in a core's second-level cache until it is written on.
+    pub const READ: usize = 64 * 1024;
+    /// Separate acknowledged ranges above a cursor's floor. Beyond: the subscription is not sent more until the floor moves.
+    pub const ACKED_RANGES_MAX: usize = 4096;
+    /// Times one connection is moved to another shard before it stays where it is.
+    pub const MOVES_MAX: u8 = 2;
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            connections_max: 10_000,
+            connections_per_address_max: 10_000,
+            frame_max: Limits::FRAME_MAX,
+            topics_max: 100_000,
+            subscriptions_max: 100_000,
+            subscriptions_per_connection_max: 1024,
+            aliases_max: 65_536,
+            in_flight_max: 100_000,
+            outbox_max: 1024 * 1024,
+            qos0_backlog_max: 8 * 1024 * 1024,
+            tail_max: 64 * 1024 * 1024,
+            log_backlog_max: 16 * 1024 * 1024,
+            mesh_max: 4 * 1024 * 1024,
+            memory_max: 512 * 1024 * 1024,
+            memory_queue_max: 64 * 1024 * 1024,
+            handshake_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::ZERO,
+            session_expiry: Duration::from_secs(300),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The native protocol, versions 1 and 2.

@@ -1,0 +1,1 @@
+//! The other world: the same cores, another disk, network and clock.
