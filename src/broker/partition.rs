@@ -26,10 +26,10 @@ pub struct Partition {
     pub ttl_ms: u64,
     /// Indices of its subscriptions on this shard.
     pub subscriptions: Vec<usize>,
-    /// Publishers wait for room in this partition (only with `wal = off` and overflow `block`).
-    pub full: bool,
     /// Records published to it since the start, of either quality of service.
     pub published: u64,
+    /// What `published` was when housekeeping last looked.
+    pub seen: u64,
 }
 
 impl Partition {
@@ -45,8 +45,8 @@ impl Partition {
             volatile: Tail::new(Offset::ZERO),
             ttl_ms: 0,
             subscriptions: Vec::new(),
-            full: false,
             published: 0,
+            seen: u64::MAX,
         }
     }
 

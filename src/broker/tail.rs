@@ -14,6 +14,8 @@ pub struct Held {
     /// [`Instant::NEVER`] for one that does not expire.
     pub expires_at: Instant,
     pub bytes: Bytes,
+    /// The bytes are not a slice of a read buffer, or a large one.
+    pub own: bool,
 }
 
 impl Held {
@@ -27,7 +29,7 @@ impl Held {
 
     /// Replaces a small slice that pins a whole read buffer by a copy of its own.
     pub fn detach(&mut self) {
-        if self.bytes.len() < Tail::DETACH_BELOW {
+        if !std::mem::replace(&mut self.own, true) && self.bytes.len() < Tail::DETACH_BELOW {
             self.bytes = Bytes::copy_from_slice(&self.bytes);
         }
     }
@@ -110,6 +112,16 @@ impl Tail {
         Some(held)
     }
 
+    /// Gives what is still held of the newest read a copy of its own.
+    pub fn detach_newest(&mut self) {
+        for held in self.batches.iter_mut().rev() {
+            if held.own {
+                break;
+            }
+            held.detach();
+        }
+    }
+
     pub fn oldest(&self) -> Option<&Held> {
         self.batches.front()
     }
@@ -123,7 +135,7 @@ mod tests {
         let mut tail = Tail::new(Offset(100));
         for count in counts {
             let bytes = Bytes::from(vec![0; 10]);
-            tail.push(Held { base: tail.next(), count: *count, expires_at: Instant::NEVER, bytes });
+            tail.push(Held { base: tail.next(), count: *count, expires_at: Instant::NEVER, bytes, own: false });
         }
         tail
     }

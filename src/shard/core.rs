@@ -65,8 +65,8 @@ pub(super) struct Peer {
     pub outstanding: usize,
     /// Bytes of its publishes handled in this step.
     pub handled: usize,
-    /// Connections of this shard that wait for it.
-    pub holding: Vec<ConnId>,
+    /// Its publishes that wait for a log or a queue of this shard.
+    pub parked: VecDeque<Box<super::letter::ForeignPublish>>,
 }
 
 /// One shard. Lives on one core; nothing of it is shared.
@@ -99,9 +99,16 @@ pub struct Core {
     pub(super) tail_order: VecDeque<(usize, Offset)>,
     pub(super) tail_detached: usize,
     pub(super) memory: super::pressure::Memory,
+    pub(super) holding: super::pressure::Holding,
+    /// Connections that go to another shard at the end of this step, if their output is sent.
+    pub(super) moving: Vec<(ConnId, ShardId)>,
     pub(super) timers: Timers,
     pub(super) builder: BatchBuilder,
     pub(super) run: Option<Run>,
+    /// Subscriptions with a read under way, by serial.
+    pub(super) reads: BTreeMap<u64, usize>,
+    /// Subscriptions whose cursor moved since it was logged.
+    pub(super) unlogged: Vec<(usize, u64)>,
     pub(super) graves: BTreeMap<u64, super::bury::Grave>,
     pub(super) queries: BTreeMap<(ConnId, u64), super::query::Gathering>,
     pub(super) drain: super::drain::Drain,
@@ -133,9 +140,13 @@ impl Core {
             tail_order: VecDeque::new(),
             tail_detached: 0,
             memory: Default::default(),
+            holding: Default::default(),
+            moving: Vec::new(),
             timers: Timers::new(now),
             builder: BatchBuilder::new(),
             run: None,
+            reads: BTreeMap::new(),
+            unlogged: Vec::new(),
             graves: BTreeMap::new(),
             queries: BTreeMap::new(),
             drain: Default::default(),
@@ -183,12 +194,12 @@ impl Core {
     /// All ready work of a step, in one order: what was published, what can be delivered, what the logs want, and
     /// then the output, each connection's and each shard's in one piece.
     fn finish_step(&mut self) {
-        self.end_run();
+        self.release_holds();
         self.deliver_ready();
         self.trim_volatile();
         self.poll_logs();
         self.flush_links();
-        self.release_holds();
+        self.move_idle();
         self.flush_letters();
         self.poll_drain();
     }

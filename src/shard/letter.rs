@@ -4,7 +4,6 @@
 use bytes::Bytes;
 
 use super::subscribe::SubscribeOptions;
-use crate::auth::Identity;
 use crate::model::{Chunk, ConnId, Offset, Pattern, Qos, TopicName};
 use crate::protocol::ErrorCode;
 
@@ -63,7 +62,6 @@ pub struct ForeignSubscribe {
     pub conn: ConnId,
     pub version: u8,
     pub subscription: u64,
-    pub identity: Identity,
     pub pattern: Pattern,
     pub options: SubscribeOptions,
 }

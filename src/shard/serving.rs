@@ -15,6 +15,8 @@ pub struct Serving {
     pub history: Vec<Held>,
     /// A read is under way for this offset.
     pub reading: Option<Offset>,
+    /// Version 1 polls that came meanwhile, by correlation id.
+    pub polls: Vec<u64>,
     /// Its cursor moved since it was last logged.
     pub unlogged: bool,
     /// Since when it has had no member.
@@ -40,6 +42,7 @@ impl Serving {
             timer: Instant::NEVER,
             history: Vec::new(),
             reading: None,
+            polls: Vec::new(),
             unlogged: false,
             detached: None,
             place: None,

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use bytes::BytesMut;
 
 use super::link::LinkIndex;
+use super::refusal::Refusal;
 use crate::auth::Identity;
 use crate::model::{ConnId, Instant, ShardId, TopicName};
 
@@ -25,16 +26,14 @@ pub struct Session {
     /// 0 before HELLO, then 1 or 2.
     pub version: u8,
     pub identity: Option<Identity>,
-    /// By alias number. Version 2.
-    pub aliases: Vec<Option<Alias>>,
+    /// Version 2. Sorted by the client's number; a client that counts from zero finds each at its index.
+    pub aliases: Vec<(u32, Alias)>,
     /// The topic of the last version 1 PUBLISH: the next one is most often to the same.
     pub last: Option<Alias>,
     /// By subscription id - 1: ids are given in order and never used again on one connection.
     pub subscriptions: Vec<Option<Subscribed>>,
     /// How often the connection has moved.
     pub moves: u8,
-    /// It has published: it waits when memory is short.
-    pub publisher: bool,
 }
 
 /// A topic the connection has named, and where it lives.
@@ -62,8 +61,11 @@ pub struct Subscribed {
     /// Shards that have not answered yet, and what to say when they have.
     pub pending: usize,
     pub correlation: u64,
+    /// Messages and bytes to start with.
+    pub credit: (u64, u64),
     pub sources: u32,
     pub next_offset: u64,
+    pub refused: Option<Refusal>,
 }
 
 /// One shard's part of a subscription, and the credit it has used since the client last gave some.
@@ -94,7 +96,7 @@ pub struct Conn {
 }
 
 /// Why a connection's input waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Hold {
     /// The log is slower than the publishers.
     Log(usize),
@@ -120,14 +122,23 @@ impl Session {
             last: None,
             subscriptions: Vec::new(),
             moves: 0,
-            publisher: false,
         }
     }
 
     /// Routes name this shard's partitions: on another shard they mean nothing.
     pub fn forget_routes(&mut self) {
-        for alias in self.aliases.iter_mut().flatten().chain(&mut self.last) {
+        let aliases = self.aliases.iter_mut().map(|(_, alias)| alias);
+        for alias in aliases.chain(&mut self.last) {
             alias.route = Route::Unknown;
+        }
+    }
+
+    /// Where the client's alias `number` is, or where it would be.
+    #[inline]
+    pub fn find_alias(&self, number: u32) -> Result<usize, usize> {
+        match self.aliases.get(number as usize) {
+            Some((at_its_index, _)) if *at_its_index == number => Ok(number as usize),
+            _ => self.aliases.binary_search_by_key(&number, |(number, _)| *number),
         }
     }
 

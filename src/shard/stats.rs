@@ -115,5 +115,6 @@ pub struct Stats {
     pub volatile_bytes: u64,
     pub input_bytes: u64,
     pub output_bytes: u64,
+    pub history_bytes: u64,
     pub log_backlog_bytes: u64,
 }
