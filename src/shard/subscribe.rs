@@ -217,11 +217,7 @@ impl Core {
         }
         let (credit, subscribed) = (
             state.credit,
-            reply::Subscribed {
-                subscription,
-                next_offset: Offset(state.next_offset),
-                sources: state.sources,
-            },
+            reply::Subscribed { subscription, next_offset: Offset(state.next_offset), sources: state.sources },
         );
         if conn.session.version == 1 {
             self.reply(conn.link, |out| reply::ack(out, correlation, subscription));
