@@ -1,6 +1,6 @@
-//! Standard output, for people and for programs.
+//! What a command writes, for people and for programs.
 
-use std::io::{BufWriter, Stdout, Write, stdout};
+use std::io::{BufWriter, Write};
 
 use serde_json::Value;
 
@@ -9,12 +9,12 @@ use super::failure::Failure;
 /// Buffered; flush before promising anything to a broker. A reader that has gone is [`Failure::ReaderGone`].
 pub struct Output {
     json: bool,
-    out: BufWriter<Stdout>,
+    out: BufWriter<Box<dyn Write>>,
 }
 
 impl Output {
-    pub fn stdout(json: bool) -> Output {
-        Output { json, out: BufWriter::with_capacity(64 * 1024, stdout()) }
+    pub fn new(json: bool, out: Box<dyn Write>) -> Output {
+        Output { json, out: BufWriter::with_capacity(64 * 1024, out) }
     }
 
     pub fn is_json(&self) -> bool {

@@ -1,6 +1,6 @@
 //! `blipmq pub`: publishes one message, or one a line.
 
-use std::io::{BufRead, BufReader, Read, Stdin, stdin};
+use std::io::{BufRead, BufReader, Read, stdin};
 
 use blipmq::client::blocking::{Client, Publisher};
 use blipmq::client::{ProducerOptions, PublishOptions};
@@ -121,7 +121,7 @@ fn feed(arguments: &Arguments, most: u64, publisher: &mut Publisher) -> Result<(
 }
 
 /// The next line without its end. False: there is none.
-fn next_line(input: &mut BufReader<Stdin>, most: u64, line: &mut Vec<u8>) -> Result<bool, Failure> {
+fn next_line(input: &mut BufReader<impl Read>, most: u64, line: &mut Vec<u8>) -> Result<bool, Failure> {
     line.clear();
     let read = input.by_ref().take(most + 1).read_until(b'\n', line)?;
     if line.ends_with(b"\n") {
@@ -184,6 +184,20 @@ mod tests {
         assert_eq!(ttl("5s"), Ok(5000));
         assert!(ttl("0s").is_err() && ttl("50d").is_err() && ttl("5").is_err());
         assert_eq!(ttl("49d"), Ok(49 * 86_400_000));
+    }
+
+    #[test]
+    fn a_line_is_a_message_up_to_the_largest() {
+        let lines = |text: &str, most| -> Vec<String> {
+            let (mut input, mut line, mut found) = (BufReader::new(text.as_bytes()), Vec::new(), Vec::new());
+            while next_line(&mut input, most, &mut line).unwrap_or_default() {
+                found.push(String::from_utf8(line.clone()).unwrap());
+            }
+            found
+        };
+        assert_eq!(lines("a\n\nb", 9), ["a", "", "b"]);
+        assert_eq!(lines("a\r\n", 9), ["a\r"]);
+        assert_eq!(lines("123\n1234\n5\n", 3), ["123"], "the longer line is refused");
     }
 
     #[test]
