@@ -111,5 +111,5 @@ fi
             say("one at a time, records/s", sprintf("%.0f", 1e6 / alone), "a publisher that waits for each acknowledgement, without the network")
         }
         say("memory, MiB at least", sprintf("%.0f", memory), "shards x (tail + backlog + rings + base) + connections")
-        say("descriptors", C + 16 * cores + 64, "connections + 16 a shard + some")
+        say("descriptors", C + 128 * cores + 64, "connections + 128 a shard + 64")
     }'

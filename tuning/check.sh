@@ -104,15 +104,16 @@ read_clock() {
     FIX="find out in the kernel's log why tsc was rejected; clocksource=tsc on its command line where it is sound"
 }
 
-# Of the running daemon where we may look, else of this shell.
+# The hard limit, because the daemon raises the soft one: of the running daemon where we may look, else of this shell.
 read_limit() {
-    local unit=$2 pid soft whose
+    local unit=$2 pid soft hard whose
     pid=$(daemon_pid)
     FIX=$3
     if [ -n "$pid" ] && [ -r "/proc/$pid/limits" ]; then whose="blipmqd, process $pid"; else pid=self whose="this shell"; fi
-    soft=$(sed -n "s/^$1 *\([^ ]*\).*/\1/p" "/proc/$pid/limits")
+    read -r soft hard < <(sed -n "s/^$1 *\([^ ]*\) *\([^ ]*\).*/\1 \2/p" "/proc/$pid/limits")
     [ "$soft" = unlimited ] || soft=$((soft / unit))
-    VALUE=$soft SHOWN="$soft ($whose)"
+    [ "$hard" = unlimited ] || hard=$((hard / unit))
+    VALUE=$hard SHOWN="$hard ($whose; soft $soft)"
 }
 
 daemon_pid() {

@@ -136,7 +136,7 @@ make_data_dir() {
 make_key() {
     local random
     random=$(head -c 32 /dev/urandom | base64 -w 0 | tr '+/' '-_' | tr -d '=') || return 1
-    mkdir -p "$etc" && (umask 077 && printf 'bmq_%s\n' "$random" >"$etc/api-keys.new") && mv "$etc/api-keys.new" "$etc/api-keys"
+    mkdir -p "$etc" && (umask 077 && printf '# [[key]] tables; other forms, hashes and permissions: the manual.\n[[key]]\nname = "first"\nkey = "bmq_%s"\n' "$random" >"$etc/api-keys.toml.new") && mv "$etc/api-keys.toml.new" "$etc/api-keys.toml"
 }
 
 # ---- the three things it does ----------------------------------------------------------------------------------
@@ -162,7 +162,7 @@ do_install() {
         step "$etc/blipmqd.toml: yours stays; the new one beside it as blipmqd.toml.new" \
             put 0644 "$here/systemd/blipmqd.toml" "$etc/blipmqd.toml.new"
     fi
-    if [ -e "$etc/api-keys" ]; then echo "$etc/api-keys: yours stays"; else step "$etc/api-keys: a random key, mode 0600" make_key; fi
+    if [ -e "$etc/api-keys.toml" ]; then echo "$etc/api-keys.toml: yours stays"; else step "$etc/api-keys.toml: a random key, mode 0600" make_key; fi
     step "$data: for the log, mode 0700" make_data_dir
     step "$destdir/etc/security/limits.d/90-blipmq.conf" \
         put 0644 "$here/limits.d/90-blipmq.conf" "$destdir/etc/security/limits.d/90-blipmq.conf"

@@ -308,14 +308,14 @@ an_install_into_a_folder_and_an_uninstall_leave_data_keys_and_configuration() {
     expect [ ! -e "$into" ]
     code 0 "$here/install.sh" --destdir "$into" --from "$from" --prefix /opt/blipmq
     expect [ "$(cat "$into/opt/blipmq/bin/blipmqd")" = old ]
-    expect [ "$(stat -c %a "$into/etc/blipmq/api-keys")" = 600 ]
+    expect [ "$(stat -c %a "$into/etc/blipmq/api-keys.toml")" = 600 ]
     expect [ "$(stat -c %a "$into/var/lib/blipmq")" = 700 ]
     expect grep -q '^ExecStart=/opt/blipmq/bin/blipmqd ' "$into/etc/systemd/system/blipmqd.service"
     expect [ -x "$into/opt/blipmq/share/blipmq/tuning/apply.sh" ]
     code 0 "$into/opt/blipmq/share/blipmq/tuning/check.sh" --data-dir "$work" >/dev/null
     # An upgrade.
     local key
-    key=$(cat "$into/etc/blipmq/api-keys")
+    key=$(cat "$into/etc/blipmq/api-keys.toml")
     expect grep -qE 'bmq_[A-Za-z0-9_-]{43}' <<<"$key"
     printf 'mine\n' >"$into/etc/blipmq/blipmqd.toml"
     printf 'log\n' >"$into/var/lib/blipmq/record"
@@ -325,7 +325,7 @@ an_install_into_a_folder_and_an_uninstall_leave_data_keys_and_configuration() {
     expect [ "$(cat "$into/opt/blipmq/bin/blipmqd")" = new ]
     expect [ "$(cat "$into/etc/blipmq/blipmqd.toml")" = mine ]
     expect [ -e "$into/etc/blipmq/blipmqd.toml.new" ]
-    expect [ "$(cat "$into/etc/blipmq/api-keys")" = "$key" ]
+    expect [ "$(cat "$into/etc/blipmq/api-keys.toml")" = "$key" ]
     expect eval '! grep -qF "$key" <<<"$said"'
     code 0 "$here/install.sh" --destdir "$into" --prefix /opt/blipmq --rollback
     expect [ "$(cat "$into/opt/blipmq/bin/blipmqd")" = old ]
@@ -333,7 +333,7 @@ an_install_into_a_folder_and_an_uninstall_leave_data_keys_and_configuration() {
     expect [ ! -e "$into/opt/blipmq/bin/blipmqd" ]
     expect [ ! -e "$into/etc/systemd/system/blipmqd.service" ]
     expect [ "$(cat "$into/var/lib/blipmq/record")" = log ]
-    expect [ "$(cat "$into/etc/blipmq/api-keys")" = "$key" ]
+    expect [ "$(cat "$into/etc/blipmq/api-keys.toml")" = "$key" ]
     expect [ "$(cat "$into/etc/blipmq/blipmqd.toml")" = mine ]
 }
 
