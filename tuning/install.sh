@@ -226,8 +226,8 @@ do_uninstall() {
     done
     if [ -d "$share" ]; then step "$share: removed" rm -r "$share"; fi
     ! live || step "systemctl daemon-reload" systemctl daemon-reload
-    echo "Left alone: $data (the log), $etc (configuration and keys), the user blipmq. Kernel settings of this run of the" \
-        "machine: apply.sh --revert before, or its next start."
+    echo "Left alone: $data (the log), $etc (configuration and keys), the user blipmq. What blipmq-tuning had set is put" \
+        "back; what sysctl.d had set stays until the next start of the machine."
 }
 
 if [ -z "$destdir" ] && [ -z "$dry" ] && [ "$(id -u)" != 0 ]; then

@@ -1,1 +1,4 @@
 //! The manual.
+
+#[doc = include_str!("tuning.md")]
+pub mod tuning {}
