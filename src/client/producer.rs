@@ -175,6 +175,7 @@ impl Producer {
         self.window.iter().map(|unconfirmed| &unconfirmed.batch)
     }
 
+    /// What has been counted.
     #[must_use]
     pub fn totals(&self) -> &ProducerTotals {
         &self.totals

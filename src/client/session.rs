@@ -182,11 +182,13 @@ impl ClientSession {
         self.inbox
     }
 
+    /// 1 or 2.
     #[must_use]
     pub fn version(&self) -> u8 {
         self.state.version
     }
 
+    /// Whether the handshake is over.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.state.stage == Stage::Ready
