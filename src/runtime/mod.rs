@@ -14,6 +14,7 @@ pub mod connection;
 pub mod connections;
 pub mod control;
 pub mod cores;
+pub mod daemon;
 pub mod data_dir;
 pub mod executor;
 pub mod failure;
@@ -34,6 +35,7 @@ pub mod shard;
 pub mod signals;
 pub mod writer;
 
+pub use daemon::run;
 pub use control::{Control, Order};
 pub use executor::MakeCore;
 pub use failure::{Exit, Failure};
