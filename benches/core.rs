@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use blipmq::config::TopicRules;
 use blipmq::auth::{Key, KeyRing, Secret};
+use blipmq::config::TopicRules;
 use blipmq::model::record_batch::BatchBuilder;
 use blipmq::model::{Backoff, ConnId, Instant, Limits, Offset, OverflowPolicy, Qos, ShardId, Timestamp};
 use blipmq::protocol::native::frame::head;

@@ -112,11 +112,8 @@ pub fn start(plan: Plan) -> Result<ExecutorJoinHandle<()>, Failure> {
 }
 
 async fn live(plan: Plan) {
-    let queue = glommio::executor().create_task_queue(
-        Shares::Static(BACKGROUND_SHARES),
-        Latency::NotImportant,
-        "background",
-    );
+    let queue =
+        glommio::executor().create_task_queue(Shares::Static(BACKGROUND_SHARES), Latency::NotImportant, "background");
     let mut devices = Vec::new();
     let mut recovered = Vec::new();
     for (log, folder) in plan.logs {

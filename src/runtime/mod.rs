@@ -35,8 +35,8 @@ pub mod shard;
 pub mod signals;
 pub mod writer;
 
-pub use daemon::run;
 pub use control::{Control, Order};
+pub use daemon::run;
 pub use executor::MakeCore;
 pub use failure::{Exit, Failure};
 pub use gauges::Gauges;

@@ -104,5 +104,16 @@ impl Log {
         true
     }
 }
-pub struct LogOptions { pub log: LogId, pub segment_size: u64, pub fsync: FsyncPolicy, pub retention_ms: u64, pub retention_bytes: u64, pub low_water: u64 }
-impl Log { pub fn new(_o: LogOptions, _r: Recovered) -> Log { Log { catalog: Catalog::default() } } }
+pub struct LogOptions {
+    pub log: LogId,
+    pub segment_size: u64,
+    pub fsync: FsyncPolicy,
+    pub retention_ms: u64,
+    pub retention_bytes: u64,
+    pub low_water: u64,
+}
+impl Log {
+    pub fn new(_o: LogOptions, _r: Recovered) -> Log {
+        Log { catalog: Catalog::default() }
+    }
+}
