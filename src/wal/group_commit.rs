@@ -4,7 +4,6 @@
 //! touches a block of an earlier one. While writes are in flight, everything that arrives forms the next group.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -188,14 +187,6 @@ impl GroupCommit {
 
     pub(super) fn is_idle(&self) -> bool {
         self.pending.is_empty() && self.in_flight.is_empty()
-    }
-
-    pub(super) fn has_pending(&self) -> bool {
-        !self.pending.is_empty()
-    }
-
-    pub(super) fn syncing(&self) -> bool {
-        self.sync.is_some()
     }
 
     /// What may be acknowledged and delivered: the one place that knows. Everything that ends at or before it.
@@ -390,10 +381,5 @@ impl GroupCommit {
             self.allowed_records += landed.records;
             self.acknowledgeable = landed.end;
         }
-    }
-
-    /// How long the oldest written entry has been waiting for its sync.
-    pub(super) fn unsynced_for(&self, now: Instant) -> Duration {
-        self.unsynced.front().map_or(Duration::ZERO, |oldest| now.since(oldest.at))
     }
 }

@@ -274,7 +274,7 @@ impl Log {
         }
         self.poll_sync(now)
             .or_else(|| self.poll_write())
-            .or_else(|| self.poll_checkpoint())
+            .or_else(|| self.poll_checkpoint(now))
             .or_else(|| self.poll_segments())
             .or_else(|| self.poll_cleaning())
     }
@@ -314,10 +314,12 @@ impl Log {
         Some(action)
     }
 
-    fn poll_checkpoint(&mut self) -> Option<LogAction> {
+    fn poll_checkpoint(&mut self, now: Instant) -> Option<LogAction> {
         if self.checkpoint_is_due() {
             self.make_checkpoint();
-            return self.poll(Instant::default());
+            if let Some(sync) = self.poll_sync(now) {
+                return Some(sync);
+            }
         }
         let ready = matches!(&self.checkpoint, Checkpointing::Waiting(made) if made.end <= self.commit.synced());
         if !ready {
@@ -495,18 +497,5 @@ impl Log {
         self.stats.live_bytes = self.index.live_total();
         self.stats.free_bytes = self.free.unwrap_or(0);
         self.stats.backlog_bytes = self.commit.backlog() as u64;
-    }
-}
-pub struct LogOptions {
-    pub log: LogId,
-    pub segment_size: u64,
-    pub fsync: FsyncPolicy,
-    pub retention_ms: u64,
-    pub retention_bytes: u64,
-    pub low_water: u64,
-}
-impl Log {
-    pub fn new(_o: LogOptions, _r: Recovered) -> Log {
-        Log { catalog: Catalog::default() }
     }
 }

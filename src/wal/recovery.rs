@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use super::catalog::Catalog;
 use super::entry::BLOCK;
 use super::index::Index;
-use super::log::LogOptions;
 use super::segments::Found;
 use super::stats::LogStats;
 use crate::model::Lsn;
@@ -27,16 +26,16 @@ pub struct Recovered {
 
 impl Recovered {
     /// A log that never was.
-    pub fn nothing(options: &LogOptions) -> Recovered {
+    pub fn nothing(segment_size: u64) -> Recovered {
         Recovered {
             epoch: 1,
-            segment_size: options.segment_size,
+            segment_size,
             synced: Lsn::ZERO,
             end: Lsn::ZERO,
             next: Lsn(BLOCK as u64),
             found: Found::default(),
             catalog: Catalog::default(),
-            index: Index::new(options.segment_size),
+            index: Index::new(segment_size),
             holes: BTreeMap::new(),
             stats: LogStats::default(),
         }
