@@ -50,6 +50,18 @@ pub fn plan(allowed: &Allowed, cores: usize, pin: Option<bool>) -> Result<CorePl
     Ok(CorePlan { cpus: allowed.cpus[..count].to_vec(), pinned })
 }
 
+/// The cores that the operator named, in that order.
+pub fn plan_these(allowed: &Allowed, cores: &[usize]) -> Result<CorePlan, Failure> {
+    match cores.iter().find(|core| !allowed.cpus.contains(core)) {
+        None => Ok(CorePlan { cpus: cores.to_vec(), pinned: true }),
+        Some(core) => Err(Failure::new(
+            Exit::Environment,
+            format!("cores names core {core}, on which this process may not run"),
+            format!("name some of {:?}, or widen the affinity (taskset, cpuset) of the process", allowed.cpus),
+        )),
+    }
+}
+
 fn affinity() -> Vec<usize> {
     let set = sched_getaffinity(Pid::from_raw(0)).unwrap_or_else(|_| CpuSet::new());
     let cpus: Vec<usize> = (0..CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or(false)).collect();

@@ -117,11 +117,8 @@ async fn live(plan: Plan) {
     beating.detach();
     // Until the shard is there, somebody must wake the executor up should it fall asleep over the start.
     let starting = glommio::spawn_local(stay_awake(pulse.clone()));
-    let queue = glommio::executor().create_task_queue(
-        Shares::Static(BACKGROUND_SHARES),
-        Latency::NotImportant,
-        "background",
-    );
+    let queue =
+        glommio::executor().create_task_queue(Shares::Static(BACKGROUND_SHARES), Latency::NotImportant, "background");
     let mut devices = Vec::new();
     let mut recovered = Vec::new();
     for (log, folder) in plan.logs {

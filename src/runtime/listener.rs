@@ -71,7 +71,9 @@ fn refused(address: SocketAddr, error: &io::Error) -> Failure {
             format!("{address}: permission denied"),
             "ports below 1024 need CAP_NET_BIND_SERVICE; set another port",
         ),
-        _ => Failure::new(Exit::AddressInUse, format!("cannot bind {address}: {error}"), "set another bind_addr or port"),
+        _ => {
+            Failure::new(Exit::AddressInUse, format!("cannot bind {address}: {error}"), "set another bind_addr or port")
+        }
     }
 }
 

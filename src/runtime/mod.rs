@@ -15,6 +15,7 @@ pub mod connection;
 pub mod connections;
 pub mod control;
 pub mod cores;
+pub mod daemon;
 pub mod data_dir;
 pub mod executor;
 pub mod failure;
@@ -38,6 +39,7 @@ pub mod turns;
 pub mod writer;
 
 pub use control::{Control, Order};
+pub use daemon::run;
 pub use executor::MakeCore;
 pub use failure::{Exit, Failure};
 pub use gauges::Gauges;

@@ -34,6 +34,8 @@ pub struct Settings {
     pub address: SocketAddr,
     /// Shards; zero for one on each core that may be used.
     pub cores: usize,
+    /// Exactly these CPUs.
+    pub these: Option<Vec<usize>>,
     /// Bind executors to their CPUs; `None` decides by what the machine allows.
     pub pin: Option<bool>,
     /// The data directory.
@@ -99,7 +101,11 @@ pub struct Broker {
 impl Prepared {
     /// Checks and takes all that can fail before a shard runs.
     pub fn new(settings: Settings) -> Result<Prepared, Failure> {
-        let plan = cores::plan(&cores::allowed(), settings.cores, settings.pin)?;
+        let allowed = cores::allowed();
+        let plan = match &settings.these {
+            Some(these) => cores::plan_these(&allowed, these)?,
+            None => cores::plan(&allowed, settings.cores, settings.pin)?,
+        };
         Prepared::on_cores(settings, plan)
     }
 
@@ -273,7 +279,7 @@ impl Broker {
     pub fn drain(self) -> Result<(), Failure> {
         let started = Instant::now();
         let (reply, _answers) = channel();
-        let question = Question::Drain { deadline_ms: self.shutdown_timeout.as_millis() as u64 };
+        let question = Question::Drain { wait_ms: self.shutdown_timeout.as_millis() as u64 };
         self.control.tell_all(|| Order::Ask { question: question.clone(), reply: reply.clone() });
         let deadline = started + self.shutdown_timeout + DRAIN_GRACE;
         let mut left = self.control.shards();

@@ -22,6 +22,7 @@ fn settings(dir: &std::path::Path, cores: usize) -> Settings {
     Settings {
         address: "127.0.0.1:0".parse().unwrap(),
         cores,
+        these: None,
         pin: Some(false),
         data_dir: dir.to_owned(),
         wal: true,
@@ -98,7 +99,7 @@ impl Clerk {
 }
 
 fn any_session() -> crate::shard::session::Session {
-    crate::shard::session::Session {}
+    crate::shard::session::Session::new()
 }
 
 impl Logic for Clerk {
