@@ -68,19 +68,19 @@ impl SegmentFile {
         let mut position = 0;
         while position < size {
             let rest = (size - position) as usize;
-            if rest >= zeros.len() {
+            if rest >= zeros.size() {
                 self.write(zeros.again(), position).await?;
             } else {
                 self.write(Block::zeros(rest, self.mode()), position).await?;
             }
-            position += rest.min(zeros.len()) as u64;
+            position += rest.min(zeros.size()) as u64;
         }
         self.sync().await
     }
 
     /// Writes the whole block.
     pub async fn write(&self, block: Block, position: u64) -> io::Result<()> {
-        let len = block.len();
+        let len = block.size();
         for _ in 0..WRITE_ATTEMPTS {
             let written = match (self, &block) {
                 (SegmentFile::Direct(file), Block::Direct(buffer)) => file.write_rc_at(buffer.clone(), position).await,
@@ -187,8 +187,8 @@ impl Block {
         }
     }
 
-    /// Its bytes.
-    pub fn len(&self) -> usize {
+    /// How many bytes it has.
+    pub fn size(&self) -> usize {
         match self {
             Block::Direct(buffer) => buffer.len(),
             Block::Buffered(bytes) => bytes.len(),

@@ -140,7 +140,7 @@ impl Shard {
             clock: parts.clock,
             gauges: parts.gauges,
             connections: Connections::new(parts.id),
-            input: RefCell::new(ReadBuffer::new()),
+            input: RefCell::new(ReadBuffer::default()),
             mesh: parts.mesh,
             alarm: Alarm::default(),
             pulse: parts.pulse,
@@ -356,7 +356,7 @@ impl Shard {
     }
 
     fn count_connections(&self) {
-        self.gauges.connections.store(self.connections.len() as u64, Ordering::Relaxed);
+        self.gauges.connections.store(self.connections.count() as u64, Ordering::Relaxed);
     }
 
     /// Puts a question of another thread to the core.
