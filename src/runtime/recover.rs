@@ -20,5 +20,5 @@ pub async fn recover(device: &LogDevice, _mode: RecoveryMode) -> Result<Recovere
     log_folder::tidy(folder).map_err(unreadable)?;
     learn_device(folder, device.mode()).await.map_err(unreadable)?;
     log_folder::look(folder).map_err(unreadable)?;
-    Ok(Recovered {})
+    Ok(Recovered::nothing(64 * 1024 * 1024))
 }
