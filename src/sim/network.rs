@@ -88,6 +88,8 @@ struct Link {
     buffer: BytesMut,
     buffer_max: usize,
     down_planned: bool,
+    /// The client does not read before.
+    held_until: Instant,
     /// `Event::Sent` keeps its order.
     told_sent: Instant,
     /// The largest piece, by link.
@@ -205,6 +207,7 @@ impl Network {
             buffer: BytesMut::new(),
             buffer_max: self.dice.between(self.faults.buffer.0, self.faults.buffer.1) as usize,
             down_planned: false,
+            held_until: now,
             told_sent: now,
             piece_max,
             carry: None,
@@ -231,6 +234,11 @@ impl Network {
         self.link(link).finished = true;
         self.link(link).client_open = false;
         self.plan_up(now, link);
+    }
+
+    /// The client does not read for a while.
+    pub fn hold(&mut self, link: LinkId, until: Instant) {
+        self.link(link).held_until = until;
     }
 
     /// The connection breaks for both, and what was under way is lost.
@@ -267,7 +275,8 @@ impl Network {
             return;
         }
         state.down_planned = true;
-        let when = now + self.delay();
+        let held = state.held_until;
+        let when = (now + self.delay()).max(held);
         self.plan(when, NetMoment::Down(link));
     }
 }
