@@ -1,1 +1,4 @@
 //! The manual.
+
+#[doc = include_str!("configuration.md")]
+pub mod configuration {}

@@ -55,7 +55,7 @@ impl Limits {
     /// Separate acknowledged ranges above a cursor's floor. Beyond: the subscription is not sent more until the floor moves.
     pub const ACKED_RANGES_MAX: usize = 4096;
     /// Times one connection is moved to another shard before it stays where it is.
-    pub const MOVES_MAX: u8 = 2;
+    pub const MOVES_MAX: u8 = 1;
 }
 
 impl Default for Limits {

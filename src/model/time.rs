@@ -19,6 +19,11 @@ impl Instant {
         Timestamp((self.0 / 1_000_000) as i64)
     }
 
+    /// As log entries spell an expiry: zero for never.
+    pub fn timestamp_or_zero(self) -> Timestamp {
+        if self == Instant::NEVER { Timestamp(0) } else { self.timestamp() }
+    }
+
     /// Zero if `earlier` is not earlier.
     pub fn since(self, earlier: Instant) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

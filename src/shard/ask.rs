@@ -1,16 +1,23 @@
 //! What the outside may ask of a core, beside the message path.
 
-/// A question or an order; the runtime asks every shard and adds the answers up.
+
+use super::stats::Stats;
+use crate::auth::KeyRing;
+use crate::model::Limits;
+
+/// A question or an order. The runtime asks every shard and adds the answers up.
 #[derive(Debug, Clone)]
 pub enum Question {
     /// This shard's counters.
     Stats,
-    /// Stop accepting publishes; finish what is in flight until `deadline_ms` from now, then `Action::Drained`.
-    Drain { deadline_ms: u64 },
+    /// Refuse new publishes, finish what is in flight for at most `wait_ms`, close the logs, then `Action::Drained`.
+    Drain { wait_ms: u64 },
+    /// Use these keys and limits from now on.
+    Reload { keys: KeyRing, limits: Box<Limits> },
 }
 
 #[derive(Debug)]
 pub enum Answer {
-    Stats(Box<super::stats::Stats>),
+    Stats(Box<Stats>),
     Done,
 }

@@ -1,15 +1,87 @@
-//! What shards write to each other.
+//! What shards write to each other. Letters between two shards keep their order.
+
 
 use bytes::Bytes;
 
-use crate::model::{Chunk, ConnId, Offset, Qos, TopicName};
+use super::subscribe::SubscribeOptions;
+use crate::model::{Chunk, ConnId, Offset, Pattern, Qos, TopicName};
 use crate::protocol::ErrorCode;
 
-/// One thing one core tells another. Letters between two cores keep their order.
+/// One thing one shard tells another.
 #[derive(Debug)]
 pub enum Letter {
-    /// Append this batch for a connection that lives elsewhere.
-    Publish { conn: ConnId, correlation: u64, topic: TopicName, qos: Qos, acknowledge: bool, ttl_ms: u32, batch: Bytes },
-    /// Output for a connection of the receiver, already in frames.
+    /// Append this batch for a connection of the sender's.
+    Publish(Box<ForeignPublish>),
+    /// A connection of the sender's subscribes.
+    Subscribe(Box<ForeignSubscribe>),
+    /// The answer: how many sources, and where the first begins.
+    Subscribed { conn: ConnId, subscription: u64, outcome: Result<(u32, u64), (ErrorCode, String)> },
+    Unsubscribe { conn: ConnId, subscription: u64, delete: bool },
+    Credit { conn: ConnId, subscription: u64, messages: u64, bytes: u64 },
+    /// Credit used by deliveries to a subscription that several shards serve.
+    Spent { conn: ConnId, subscription: u64, messages: u64, bytes: u64 },
+    Settle { conn: ConnId, correlation: u64, subscription: u64, settle: Settle },
+    Poll { conn: ConnId, correlation: u64, subscription: u64 },
+    /// Frames for a connection of the receiver's.
     Output { conn: ConnId, chunks: Vec<Chunk> },
+    /// The socket took this much of `Output`.
+    Taken { conn: ConnId, bytes: usize },
+    /// The connection is gone.
+    Gone { conn: ConnId },
+    /// The receiver of `Publish` letters has handled this many bytes of them.
+    Room { bytes: usize },
+    /// A record that ran out of retries, for its dead-letter topic.
+    Bury { grave: u64, topic: TopicName, batch: Bytes },
+    /// What became of it.
+    Buried { grave: u64, ok: bool },
+    /// List topics or subscriptions.
+    Query { conn: ConnId, correlation: u64, what: u8, limit: u32 },
+    /// One shard's rows, as JSON objects.
+    Answered { conn: ConnId, correlation: u64, rows: Vec<String> },
+}
+
+/// A publish on behalf of another shard's connection.
+#[derive(Debug)]
+pub struct ForeignPublish {
+    pub conn: ConnId,
+    pub version: u8,
+    pub correlation: u64,
+    pub topic: TopicName,
+    pub qos: Qos,
+    pub acknowledge: bool,
+    /// Refuse when nobody subscribes.
+    pub mandatory: bool,
+    pub ttl_ms: u32,
+    /// Checked by the sender.
+    pub batch: Bytes,
+}
+
+/// A subscribe on behalf of another shard's connection.
+#[derive(Debug)]
+pub struct ForeignSubscribe {
+    pub conn: ConnId,
+    pub version: u8,
+    pub subscription: u64,
+    pub pattern: Pattern,
+    pub options: SubscribeOptions,
+}
+
+/// What a client says of deliveries, with half-open ranges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settle {
+    Ack { source: u32, first: Offset, end: Offset },
+    UpTo { source: u32, end: Offset },
+    Nack { source: u32, first: Offset, end: Offset, delay_ms: u32 },
+    /// Version 1: the delivery tag is the offset.
+    Tag { tag: u64 },
+}
+
+impl Letter {
+    /// Bytes that count against [`crate::model::Limits::mesh_max`].
+    pub fn weight(&self) -> usize {
+        match self {
+            Letter::Publish(publish) => publish.batch.len() + 64,
+            _ => 0,
+        }
+    }
 }

@@ -1,13 +1,43 @@
-//! One core, whole.
+//! One core, whole: a folder of verbs around [`Core`].
+//!
+//! The way of a message is four files: `receive` (bytes to requests), `publish` (into a partition and its log),
+//! `commit` (acknowledged and released), `deliver` (out, against credit). Beside them: `subscribe`, `settle` and
+//! `poll` (what clients say of deliveries), `routing`, `mesh` and `letter` (other shards), `pressure` (who has to
+//! wait), `bury` (dead letters), `idempotence`, `timers`, `housekeeping`, `restore`, `drain`, `query`. A core opens
+//! nothing, sleeps never and reads no clock.
 
 pub mod ask;
-pub mod core;
+mod bury;
+mod commit;
+mod connections;
+mod core;
+mod deliver;
+mod drain;
 pub mod event;
+mod housekeeping;
+mod idempotence;
 pub mod letter;
+mod link;
+mod mesh;
+mod poll;
+mod pressure;
+mod publish;
+mod query;
+mod receive;
+pub mod refusal;
+mod restore;
+mod routing;
+mod serving;
 pub mod session;
+mod settle;
+mod shard_log;
 pub mod stats;
+pub mod subscribe;
+mod timers;
 
-pub use self::core::{Core, CoreOptions};
+pub use self::core::{Core, CoreOptions, DeliveryDefaults, TopicRule};
 pub use ask::{Answer, Question};
 pub use event::{Action, Arrival, Carry, Disconnect, Event};
 pub use letter::Letter;
+pub use shard_log::EXIT_LOG_FAILED;
+pub use stats::{Reason, Stats};

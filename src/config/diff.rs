@@ -1,0 +1,73 @@
+//! What a reload would change.
+
+use super::keys::{TOPIC, keys};
+use super::settings::Config;
+
+/// Keys whose values differ between two configurations.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Changes {
+    /// Take effect by a reload.
+    pub reloadable: Vec<&'static str>,
+    /// Need a restart: a reload that would change one of them is refused as a whole.
+    pub restart_only: Vec<&'static str>,
+}
+
+impl Changes {
+    pub fn is_empty(&self) -> bool {
+        self.reloadable.is_empty() && self.restart_only.is_empty()
+    }
+
+    /// Both kinds.
+    pub fn changed(&self) -> Vec<&'static str> {
+        self.restart_only.iter().chain(&self.reloadable).copied().collect()
+    }
+}
+
+impl Config {
+    /// Names what `new` changes, in the order of the table.
+    pub fn diff(&self, new: &Config) -> Changes {
+        let mut changes = Changes::default();
+        for key in keys() {
+            // The file may hold other keys under the same path.
+            let held = key.name == "api_keys_file" && self.file_keys != new.file_keys;
+            if held || key.show(self) != key.show(new) {
+                let kind = if key.restart_only { &mut changes.restart_only } else { &mut changes.reloadable };
+                kind.push(key.name);
+            }
+        }
+        if self.topics.rules != new.topics.rules {
+            changes.reloadable.push(TOPIC);
+        }
+        changes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::{Key, Secret};
+    use crate::model::FsyncPolicy;
+
+    #[test]
+    fn changes_are_told_apart_by_what_they_need() {
+        let old = Config::default();
+        assert!(old.diff(&old.clone()).is_empty());
+        let mut new = Config { port: 1, fsync_policy: FsyncPolicy::Always, max_retries: 9, ..old.clone() };
+        new.limits.connections_max = 5;
+        let changes = old.diff(&new);
+        assert_eq!(changes.restart_only, ["port", "fsync_policy"]);
+        assert_eq!(changes.reloadable, ["max_retries", "max_connections"]);
+    }
+
+    #[test]
+    fn another_key_is_a_change_though_no_key_is_shown() {
+        let old = Config::default();
+        let key = |text: &[u8]| Key::plain(&Secret::new(text).unwrap());
+        let new = Config { allowed_api_keys: vec![key(b"a")], ..old.clone() };
+        assert_eq!(old.diff(&new).reloadable, ["allowed_api_keys"]);
+        let newer = Config { allowed_api_keys: vec![key(b"b")], ..old.clone() };
+        assert_eq!(new.diff(&newer).reloadable, ["allowed_api_keys"]);
+        let filed = Config { file_keys: vec![key(b"b")], ..old.clone() };
+        assert_eq!(old.diff(&filed).reloadable, ["api_keys_file"]);
+    }
+}

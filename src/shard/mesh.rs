@@ -1,0 +1,179 @@
+//! Letters between shards: written in a step, carried in one piece, never lost, bounded.
+
+use bytes::BytesMut;
+
+use super::Core;
+use super::event::Action;
+use super::letter::{ForeignPublish, ForeignSubscribe, Letter};
+use super::link::{Link, LinkIndex};
+use super::publish::{Publisher, Terms};
+use super::refusal::Refusal;
+use super::session::Route;
+use crate::model::record_batch;
+use crate::model::{ConnId, ShardId};
+
+impl Core {
+    pub(super) fn other_shards(&self) -> impl Iterator<Item = ShardId> + use<> {
+        let me = self.options.shard;
+        (0..self.options.shards).map(ShardId).filter(move |shard| *shard != me)
+    }
+
+    pub(super) fn write_letter(&mut self, to: ShardId, letter: Letter) {
+        debug_assert_ne!(to, self.options.shard, "a shard does not write to itself");
+        self.peers[to.index()].letters.push(letter);
+    }
+
+    /// Sends what was written to each shard in this step.
+    pub(super) fn flush_letters(&mut self) {
+        if self.options.shards == 1 {
+            return;
+        }
+        for to in self.other_shards() {
+            let peer = &mut self.peers[to.index()];
+            if peer.handled > 0 {
+                let bytes = std::mem::take(&mut peer.handled);
+                peer.letters.push(Letter::Room { bytes });
+            }
+            if !peer.letters.is_empty() {
+                let letters = std::mem::take(&mut peer.letters);
+                self.stats.letters_out += letters.len() as u64;
+                self.actions.push_back(Action::Mesh { to, letters });
+            }
+        }
+    }
+
+    pub(super) fn letters(&mut self, from: ShardId, letters: Vec<Letter>) {
+        self.stats.letters_in += letters.len() as u64;
+        for letter in letters {
+            self.letter(from, letter);
+        }
+    }
+
+    fn letter(&mut self, from: ShardId, letter: Letter) {
+        match letter {
+            Letter::Publish(publish) => self.foreign_publish(from, publish),
+            Letter::Subscribe(subscribe) => self.foreign_subscribe(from, *subscribe),
+            Letter::Subscribed { conn, subscription, outcome } => {
+                self.foreign_subscribed(from, conn, subscription, outcome);
+            }
+            Letter::Unsubscribe { conn, subscription, delete } => {
+                if let Some(link) = self.guest(conn) {
+                    self.unbind(link, subscription, delete);
+                }
+            }
+            Letter::Credit { conn, subscription, messages, bytes } => {
+                if let Some(link) = self.guest(conn) {
+                    self.give_credit(link, subscription, messages, bytes);
+                }
+            }
+            Letter::Spent { conn, subscription, messages, bytes } => {
+                self.credit_spent(from, conn, subscription, messages, bytes);
+            }
+            Letter::Settle { conn, correlation, subscription, settle } => {
+                if let Some(link) = self.guest(conn) {
+                    self.settle_here(link, correlation, subscription, settle);
+                }
+            }
+            Letter::Poll { conn, correlation, subscription } => {
+                if let Some(link) = self.guest(conn) {
+                    self.poll_here(link, correlation, subscription);
+                }
+            }
+            Letter::Output { conn, chunks } => self.forward_output(from, conn, chunks),
+            Letter::Taken { conn, bytes } => {
+                if let Some(link) = self.guest(conn) {
+                    self.taken(link, bytes);
+                }
+            }
+            Letter::Gone { conn } => {
+                if let Some(link) = self.guests.remove(&conn) {
+                    self.detach_link(link);
+                    self.drop_link(link);
+                }
+            }
+            Letter::Room { bytes } => self.peers[from.index()].outstanding -= bytes,
+            Letter::Bury { grave, topic, batch } => self.bury_here(from, grave, &topic, batch),
+            Letter::Buried { grave, ok } => self.grave_closed(grave, ok),
+            Letter::Query { conn, correlation, what, limit } => {
+                let rows = self.rows(what, limit as usize);
+                self.write_letter(from, Letter::Answered { conn, correlation, rows });
+            }
+            Letter::Answered { conn, correlation, rows } => self.gather(conn, correlation, rows),
+        }
+    }
+
+    pub(super) fn guest(&self, conn: ConnId) -> Option<LinkIndex> {
+        self.guests.get(&conn).copied()
+    }
+
+    fn guest_or_new(&mut self, conn: ConnId, version: u8) -> LinkIndex {
+        if let Some(link) = self.guests.get(&conn) {
+            return *link;
+        }
+        let link = self.links.insert(Link::new(conn, version));
+        self.guests.insert(conn, link);
+        link
+    }
+
+    fn foreign_publish(&mut self, from: ShardId, publish: Box<ForeignPublish>) {
+        let parked = &mut self.peers[from.index()].parked;
+        if !parked.is_empty() {
+            return parked.push_back(publish);
+        }
+        if let Some(publish) = self.try_foreign_publish(from, publish) {
+            self.peers[from.index()].parked.push_back(publish);
+        }
+    }
+
+    /// Publishes of other shards that had to wait, as far as they need not any more.
+    pub(super) fn unpark(&mut self) {
+        for from in self.other_shards() {
+            while let Some(publish) = self.peers[from.index()].parked.pop_front() {
+                if let Some(publish) = self.try_foreign_publish(from, publish) {
+                    self.peers[from.index()].parked.push_front(publish);
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Gives the publish back if it has to wait.
+    fn try_foreign_publish(&mut self, from: ShardId, publish: Box<ForeignPublish>) -> Option<Box<ForeignPublish>> {
+        let link = self.guest_or_new(publish.conn, publish.version);
+        let weight = publish.batch.len() + 64;
+        let route = match self.drain.is_on() {
+            true => Err(Refusal::draining()),
+            false => self.locate(&publish.topic),
+        };
+        let admitted = route.and_then(|route| match route {
+            Route::Here(index) => Ok((index, self.admit_here(index, publish.qos, publish.batch.len())?)),
+            _ => unreachable!("shards agree on who owns a topic"),
+        });
+        match admitted {
+            Ok((_, Some(_))) => return Some(publish),
+            Ok((index, None)) => self.publish_foreign_here(index, link, *publish),
+            Err(refusal) => self.refuse(link, publish.correlation, &refusal),
+        }
+        self.peers[from.index()].handled += weight;
+        None
+    }
+
+    fn publish_foreign_here(&mut self, index: usize, link: LinkIndex, publish: ForeignPublish) {
+        let ForeignPublish { conn, correlation, qos, acknowledge, mandatory, ttl_ms, batch, .. } = publish;
+        let from = Publisher { link, conn, correlation, acknowledge };
+        let header = record_batch::header(&batch).expect("the sending shard checked the batch");
+        let batch = batch.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+        self.publish_here(index, from, &Terms { qos, ttl_ms, mandatory }, &header, batch);
+    }
+
+    fn foreign_subscribe(&mut self, from: ShardId, subscribe: ForeignSubscribe) {
+        let ForeignSubscribe { conn, version, subscription, pattern, options } = subscribe;
+        let link = self.guest_or_new(conn, version);
+        let outcome = match self.drain.is_on() {
+            true => Err(Refusal::draining()),
+            false => self.bind(link, subscription, pattern, options),
+        };
+        let outcome = outcome.map_err(|refusal| (refusal.code, refusal.text.into_owned()));
+        self.write_letter(from, Letter::Subscribed { conn, subscription, outcome });
+    }
+}

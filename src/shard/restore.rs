@@ -1,0 +1,85 @@
+//! A shard comes back: topics, durable subscriptions and cursors, as the log's catalogue has them.
+
+use super::Core;
+use super::shard_log::ShardLog;
+use super::subscribe::SubscribeOptions;
+use crate::broker::{Cursor, Durability, InFlight, Partition, Redelivery, Subscription};
+use crate::model::{LogId, PartitionId, Qos, StartAt};
+use crate::wal::{Log, SubscriptionMeta};
+
+impl Core {
+    pub(super) fn restore(&mut self, id: LogId, log: Log) {
+        let at = self.logs.len();
+        debug_assert_eq!(usize::from(id.0) / usize::from(self.options.shards), at, "logs come in order");
+        let partitions: Vec<_> =
+            log.catalog().partitions.iter().map(|(id, state)| (*id, state.meta.clone(), state.start, state.next)).collect();
+        let subscriptions: Vec<_> =
+            log.catalog().subscriptions.iter().map(|(id, state)| (*id, state.clone())).collect();
+        self.logs.push(ShardLog::new(id, log));
+        for (id, meta, start, next) in partitions {
+            let mut partition = Partition::new(meta.topic, meta.number, at, start, next);
+            partition.id = Some(id);
+            self.add_partition(partition);
+        }
+        for (id, state) in subscriptions {
+            let Some(partition) = self.find_partition(at, state.meta.partition) else { continue };
+            let cursor = Cursor::restored(state.floor, state.above.iter().copied());
+            let sub = self.restored(partition, id, &state.meta, cursor);
+            let index = self.add_subscription(sub);
+            self.subscriptions[index].detached = Some(self.now);
+            self.trim_settled(partition);
+        }
+    }
+
+    fn find_partition(&self, log: usize, id: PartitionId) -> Option<usize> {
+        let mut all = self.partitions.iter();
+        all.find(|(_, partition)| partition.log == log && partition.id == Some(id)).map(|(index, _)| index)
+    }
+
+    fn restored(
+        &mut self,
+        partition: usize,
+        id: crate::model::SubscriptionId,
+        meta: &SubscriptionMeta,
+        cursor: Cursor,
+    ) -> Subscription {
+        let options = SubscribeOptions {
+            qos: Qos::AtLeastOnce,
+            mode: meta.mode,
+            auto_settle: false,
+            start: StartAt::Latest,
+            credit_messages: 0,
+            credit_bytes: 0,
+            retry_delay_ms: meta.retry_delay_ms,
+            max_retries: meta.max_retries,
+            name: meta.name.clone(),
+            dead_letter: meta.dead_letter.clone(),
+            session: meta.session,
+            polled: false,
+            spread: false,
+        };
+        let durability = match meta.session {
+            true => Durability::Session { id: Some(id) },
+            false => Durability::Named { id: Some(id) },
+        };
+        Subscription {
+            name: meta.name.clone(),
+            serial: self.next_serial(),
+            partition,
+            qos: Qos::AtLeastOnce,
+            mode: meta.mode,
+            durability,
+            retry: self.retry_policy(partition, &options),
+            in_flight_max: self.options.limits.in_flight_max,
+            next: cursor.floor(),
+            cursor,
+            volatile_next: self.partitions[partition].volatile.next(),
+            in_flight: InFlight::default(),
+            redelivery: Redelivery::default(),
+            burying: 0,
+            members: Vec::new(),
+            turn: 0,
+            counters: Default::default(),
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! A subscription and what this shard needs to serve it.
+
+use crate::broker::{Held, Subscription};
+use crate::model::{Instant, Offset};
+
+/// A subscription with the shard's notes on it.
+#[derive(Debug)]
+pub struct Serving {
+    pub sub: Subscription,
+    /// In the list of ready subscriptions.
+    pub queued: bool,
+    /// The earliest timer set for it.
+    pub timer: Instant,
+    /// Batches read back from the log, for a reader behind the tail.
+    pub history: Vec<Held>,
+    /// A read is under way for this offset.
+    pub reading: Option<Offset>,
+    /// Version 1 polls that came meanwhile, by correlation id.
+    pub polls: Vec<u64>,
+    /// Its cursor moved since it was last logged.
+    pub unlogged: bool,
+    /// Since when it has had no member.
+    pub detached: Option<Instant>,
+    /// Where the next polled record starts in its batch.
+    pub place: Option<RecordPlace>,
+}
+
+/// Where a record starts: polls walk a batch record by record, and do not start again each time.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordPlace {
+    pub base: Offset,
+    pub volatile: bool,
+    pub offset: Offset,
+    pub at: usize,
+}
+
+impl Serving {
+    pub fn new(sub: Subscription) -> Serving {
+        Serving {
+            sub,
+            queued: false,
+            timer: Instant::NEVER,
+            history: Vec::new(),
+            reading: None,
+            polls: Vec::new(),
+            unlogged: false,
+            detached: None,
+            place: None,
+        }
+    }
+
+    pub fn remembered(&self, offset: Offset) -> Option<&Held> {
+        self.history.iter().find(|held| held.holds(offset))
+    }
+}

@@ -1,0 +1,149 @@
+//! One log of this shard, and what waits for it.
+
+use std::collections::VecDeque;
+
+use super::Core;
+use super::event::Action;
+use super::publish::Publisher;
+use super::refusal::Refusal;
+use super::stats::Reason;
+use crate::broker::Held;
+use crate::model::{LogId, Lsn, Offset};
+use crate::protocol::ErrorCode;
+use crate::wal::{Entry, Log, LogState, PartitionMeta};
+
+/// A log, and the publishes that are ordered in it and not committed yet, in its order.
+#[derive(Debug)]
+pub struct ShardLog {
+    pub id: LogId,
+    pub log: Log,
+    pub waiting: VecDeque<Waiting>,
+    /// Its end was announced: the process is to stop.
+    pub halted: bool,
+}
+
+/// A batch that waits for its commit.
+#[derive(Debug)]
+pub struct Waiting {
+    /// Where its entry ends.
+    pub end: Lsn,
+    pub partition: usize,
+    pub base: Offset,
+    pub count: u32,
+    pub from: Option<Publisher>,
+    /// It is a dead letter: the record it stands for is settled when it is committed.
+    pub grave: Option<super::bury::Burial>,
+}
+
+/// Exit code of a process whose log failed.
+pub const EXIT_LOG_FAILED: i32 = 6;
+
+impl ShardLog {
+    pub fn new(id: LogId, log: Log) -> ShardLog {
+        ShardLog { id, log, waiting: VecDeque::new(), halted: false }
+    }
+
+    /// Whether QoS 1 publishes are taken.
+    pub fn accepts(&self) -> Result<(), Refusal> {
+        match self.log.state() {
+            LogState::Ready => Ok(()),
+            LogState::Full { reason } => {
+                let text = format!("durable publish failed: {reason}");
+                Err(Refusal::new(ErrorCode::DiskFull, Reason::DiskFull, text))
+            }
+            LogState::Stopped { failure } => {
+                let text = format!("durable publish failed: {}", failure.reason);
+                Err(Refusal::new(ErrorCode::Server, Reason::LogStopped, text))
+            }
+        }
+    }
+}
+
+impl Core {
+    /// A QoS 1 batch takes its place in its partition and in the log.
+    pub(super) fn append_durable(&mut self, index: usize, held: Held, from: Option<Publisher>) {
+        self.append_waiting(index, held, from, None);
+    }
+
+    pub(super) fn append_waiting(
+        &mut self,
+        index: usize,
+        held: Held,
+        from: Option<Publisher>,
+        grave: Option<super::bury::Burial>,
+    ) {
+        if !self.has_logs() {
+            return self.append_memory(index, held, from, grave);
+        }
+        let id = self.logged_partition(index);
+        let now = self.now;
+        let entry = Entry::Batch {
+            partition: id,
+            base: held.base,
+            count: held.count,
+            appended_at: now.timestamp(),
+            expires_at: held.expires_at.timestamp_or_zero(),
+            bytes: held.bytes.clone(),
+        };
+        let (base, count) = (held.base, held.count);
+        let log = &mut self.logs[self.partitions[index].log];
+        let end = log.log.append(now, entry);
+        log.waiting.push_back(Waiting { end, partition: index, base, count, from, grave });
+        self.keep_in_tail(index, held);
+    }
+
+    /// The partition's number in its log; written down when it is first needed.
+    pub(super) fn logged_partition(&mut self, index: usize) -> crate::model::PartitionId {
+        let partition = &mut self.partitions[index];
+        if let Some(id) = partition.id {
+            return id;
+        }
+        let log = &mut self.logs[partition.log].log;
+        let id = log.new_partition_id();
+        let meta =
+            PartitionMeta { topic: partition.topic.clone(), number: partition.number, ttl_ms: partition.ttl_ms };
+        log.append(self.now, Entry::Partition { id, meta });
+        partition.id = Some(id);
+        id
+    }
+
+    pub(super) fn log_answered(&mut self, id: LogId, event: crate::wal::LogEvent) {
+        let Some(index) = self.logs.iter().position(|log| log.id == id) else { return };
+        if let crate::wal::LogEvent::Read { purpose: crate::wal::ReadFor::Subscription(serial), bytes, .. } = event {
+            return self.history_read(index, serial, &bytes);
+        }
+        let reading = match &event {
+            crate::wal::LogEvent::Failed(failure) => failure.operation == "read",
+            _ => false,
+        };
+        self.logs[index].log.handle(self.now, event);
+        if reading {
+            self.forget_reads(index);
+        }
+        self.commit(index);
+    }
+
+    /// Asks each log what it wants done.
+    pub(super) fn poll_logs(&mut self) {
+        for index in 0..self.logs.len() {
+            let log = &mut self.logs[index];
+            while let Some(action) = log.log.poll(self.now) {
+                self.actions.push_back(Action::Log { log: log.id, action });
+            }
+            self.halt_if_stopped(index);
+        }
+    }
+
+    /// A log whose device failed stops the process: what it says from now on could not be trusted.
+    fn halt_if_stopped(&mut self, index: usize) {
+        let log = &mut self.logs[index];
+        if log.halted {
+            return;
+        }
+        if let LogState::Stopped { failure } = log.log.state() {
+            log.halted = true;
+            let reason = format!("log {}: {} failed: {}", log.id, failure.operation, failure.reason);
+            self.actions.push_back(Action::Halt { code: EXIT_LOG_FAILED, reason });
+        }
+    }
+}

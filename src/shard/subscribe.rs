@@ -1,0 +1,562 @@
+//! Subscriptions begin and end: whose they are, where they start, which shards serve them.
+
+use super::Core;
+use super::letter::{ForeignSubscribe, Letter};
+use super::link::{Binding, LinkIndex, SourceSlot};
+use super::receive::Flow;
+use super::refusal::Refusal;
+use super::serving::Serving;
+use super::session::{Conn, Hold, Route, Share, Subscribed};
+use super::stats::Reason;
+use crate::broker::{Cursor, Durability, InFlight, Member, Redelivery, RetryPolicy, Subscription};
+use crate::model::{
+    Backoff, ConnId, Offset, Pattern, Qos, ShardId, StartAt, SubscriptionId, SubscriptionMode, TopicName,
+};
+use crate::protocol::ErrorCode;
+use crate::protocol::native::reply;
+use crate::protocol::native::request::SubscribeWith;
+use crate::wal::{Entry, SubscriptionMeta};
+
+use std::time::Duration;
+
+/// What a client wants of a subscription.
+#[derive(Clone, Debug)]
+pub struct SubscribeOptions {
+    pub qos: Qos,
+    pub mode: SubscriptionMode,
+    /// Settled when sent.
+    pub auto_settle: bool,
+    pub start: StartAt,
+    pub credit_messages: u64,
+    pub credit_bytes: u64,
+    /// Zero: the broker's default.
+    pub retry_delay_ms: u32,
+    pub max_retries: Option<u16>,
+    /// Empty: not durable. With `session`, what the names of this key's sessions begin with.
+    pub name: String,
+    pub dead_letter: Option<TopicName>,
+    /// A version 1 QoS 1 subscription: takes over a session of its key that nobody holds.
+    pub session: bool,
+    /// Version 1: delivered on POLL.
+    pub polled: bool,
+    /// Several shards serve it.
+    pub spread: bool,
+}
+
+/// A client's number for a source: the shard in the upper bits, its place in the binding in the lower ones.
+pub(super) const SOURCE_BITS: u32 = 20;
+
+/// What a shard answers to a subscribe: how many sources, and where the first begins.
+type Bound = (u32, u64);
+
+impl Core {
+    /// Version 1: one topic, polled; durable by key and topic with QoS 1.
+    pub(super) fn subscribe_v1(&mut self, conn: &mut Conn, correlation: u64, topic: &[u8], qos: Qos) -> Flow {
+        let identity = conn.session.identity.as_ref().expect("an open session has an identity");
+        let session = qos == Qos::AtLeastOnce;
+        let options = SubscribeOptions {
+            qos,
+            mode: SubscriptionMode::Exclusive,
+            auto_settle: false,
+            start: StartAt::Latest,
+            credit_messages: 0,
+            credit_bytes: 0,
+            retry_delay_ms: 0,
+            max_retries: None,
+            name: if session { format!("v1:{}:", identity.name) } else { String::new() },
+            dead_letter: None,
+            session,
+            polled: true,
+            spread: false,
+        };
+        let pattern = TopicName::parse(topic).and_then(|topic| Pattern::parse(topic.as_bytes()));
+        self.subscribe(conn, correlation, pattern.map_err(Refusal::topic), options)
+    }
+
+    pub(super) fn subscribe_with(&mut self, conn: &mut Conn, correlation: u64, wanted: &SubscribeWith<'_>) -> Flow {
+        let dead_letter = match wanted.dead_letter {
+            [] => Ok(None),
+            topic => TopicName::parse(topic).map(Some).map_err(Refusal::topic),
+        };
+        let pattern = Pattern::parse(wanted.pattern).map_err(Refusal::topic);
+        let (pattern, dead_letter) = match (pattern, dead_letter) {
+            (Ok(pattern), Ok(dead_letter)) => (pattern, dead_letter),
+            (Err(refusal), _) | (_, Err(refusal)) => {
+                self.refuse(conn.link, correlation, &refusal);
+                return Flow::Go;
+            }
+        };
+        let options = SubscribeOptions {
+            qos: wanted.qos,
+            mode: wanted.mode,
+            auto_settle: wanted.auto_acknowledge,
+            start: wanted.start,
+            credit_messages: u64::from(wanted.credit_messages),
+            credit_bytes: u64::from(wanted.credit_bytes),
+            retry_delay_ms: wanted.retry_delay_ms,
+            max_retries: wanted.max_retries,
+            name: wanted.name.to_owned(),
+            dead_letter,
+            session: false,
+            polled: false,
+            spread: pattern.exact().is_none() && self.options.shards > 1,
+        };
+        self.subscribe(conn, correlation, Ok(pattern), options)
+    }
+
+    fn subscribe(
+        &mut self,
+        conn: &mut Conn,
+        correlation: u64,
+        pattern: Result<Pattern, Refusal>,
+        options: SubscribeOptions,
+    ) -> Flow {
+        match pattern.and_then(|pattern| self.try_subscribe(conn, correlation, pattern, options)) {
+            Ok(flow) => flow,
+            Err(refusal) => {
+                self.refuse(conn.link, correlation, &refusal);
+                Flow::Go
+            }
+        }
+    }
+
+    fn try_subscribe(
+        &mut self,
+        conn: &mut Conn,
+        correlation: u64,
+        pattern: Pattern,
+        options: SubscribeOptions,
+    ) -> Result<Flow, Refusal> {
+        self.may_subscribe(conn, &pattern)?;
+        let shards = match pattern.exact() {
+            None => (0..self.options.shards).map(ShardId).collect(),
+            Some(topic) => {
+                let owner = self.owner(&topic);
+                let route = if owner == self.options.shard { Route::Unknown } else { Route::There(owner) };
+                if let Some(shard) = self.should_move(conn, route) {
+                    return Ok(Flow::Hold(Hold::Moving(shard)));
+                }
+                vec![owner]
+            }
+        };
+        conn.session.subscriptions.push(Some(Subscribed {
+            pending: shards.len(),
+            shards: shards.iter().map(|shard| Share { shard: *shard, spent_messages: 0, spent_bytes: 0 }).collect(),
+            correlation,
+            credit: (options.credit_messages, options.credit_bytes),
+            sources: 0,
+            next_offset: 0,
+            refused: None,
+        }));
+        let subscription = conn.session.subscriptions.len() as u64;
+        for shard in shards {
+            if shard == self.options.shard {
+                let outcome = self.bind(conn.link, subscription, pattern.clone(), options.clone());
+                self.subscribe_answered(conn, subscription, outcome);
+            } else {
+                let letter = Letter::Subscribe(Box::new(ForeignSubscribe {
+                    conn: conn.id,
+                    version: conn.session.version,
+                    subscription,
+                    pattern: pattern.clone(),
+                    options: options.clone(),
+                }));
+                self.write_letter(shard, letter);
+            }
+        }
+        Ok(Flow::Go)
+    }
+
+    fn may_subscribe(&self, conn: &Conn, pattern: &Pattern) -> Result<(), Refusal> {
+        if self.drain.is_on() {
+            return Err(Refusal::draining());
+        }
+        let open = conn.session.subscriptions.iter().flatten().count();
+        if open >= self.options.limits.subscriptions_per_connection_max {
+            return Err(Refusal::limit(Reason::SubscriptionLimit, "too many subscriptions on this connection"));
+        }
+        let identity = conn.session.identity.as_ref().expect("an open session has an identity");
+        match identity.permissions.may_subscribe(pattern) {
+            true => Ok(()),
+            false => Err(Refusal::forbidden("subscribe to", pattern.as_str())),
+        }
+    }
+
+    pub(super) fn foreign_subscribed(
+        &mut self,
+        _from: ShardId,
+        id: ConnId,
+        subscription: u64,
+        outcome: Result<Bound, (ErrorCode, String)>,
+    ) {
+        let Some(mut conn) = self.take_conn(id) else { return };
+        let outcome = outcome.map_err(|(code, text)| Refusal::new(code, Reason::SubscriptionLimit, text));
+        self.subscribe_answered(&mut conn, subscription, outcome);
+        self.put_conn(conn);
+    }
+
+    /// One shard has answered; when all have, the client hears of it.
+    fn subscribe_answered(&mut self, conn: &mut Conn, subscription: u64, outcome: Result<Bound, Refusal>) {
+        let Some(state) = conn.session.subscription(subscription) else { return };
+        state.pending -= 1;
+        match outcome {
+            Ok((sources, next)) => {
+                state.sources += sources;
+                state.next_offset = state.next_offset.max(next);
+            }
+            Err(refusal) => state.refused = Some(refusal),
+        }
+        if state.pending > 0 {
+            return;
+        }
+        let correlation = state.correlation;
+        if let Some(refusal) = state.refused.take() {
+            self.refuse(conn.link, correlation, &refusal);
+            self.end_subscription(conn, subscription, false);
+            return;
+        }
+        let (credit, subscribed) = (
+            state.credit,
+            reply::Subscribed {
+                subscription,
+                next_offset: Offset(state.next_offset),
+                sources: state.sources,
+            },
+        );
+        if conn.session.version == 1 {
+            self.reply(conn.link, |out| reply::ack(out, correlation, subscription));
+        } else {
+            self.reply(conn.link, |out| reply::subscribed(out, correlation, &subscribed));
+            self.credited(conn, correlation, subscription, credit.0, credit.1);
+        }
+    }
+
+    /// UNSUBSCRIBE.
+    pub(super) fn unsubscribe(&mut self, conn: &mut Conn, correlation: u64, subscription: u64, delete: bool) {
+        if conn.session.subscription(subscription).is_none() {
+            return self.refuse(conn.link, correlation, &Refusal::unknown("unknown subscription"));
+        }
+        self.end_subscription(conn, subscription, delete);
+        self.reply(conn.link, |out| reply::ack(out, correlation, subscription));
+    }
+
+    fn end_subscription(&mut self, conn: &mut Conn, subscription: u64, delete: bool) {
+        let Some(slot) = conn.session.subscriptions.get_mut(subscription as usize - 1) else { return };
+        let Some(state) = slot.take() else { return };
+        for share in state.shards {
+            if share.shard == self.options.shard {
+                self.unbind(conn.link, subscription, delete);
+            } else {
+                self.write_letter(share.shard, Letter::Unsubscribe { conn: conn.id, subscription, delete });
+            }
+        }
+    }
+
+    /// Makes this shard's part of a subscription.
+    pub(super) fn bind(
+        &mut self,
+        link: LinkIndex,
+        id: u64,
+        pattern: Pattern,
+        options: SubscribeOptions,
+    ) -> Result<Bound, Refusal> {
+        let exact = pattern.exact();
+        let binding = Binding {
+            id,
+            qos: options.qos,
+            auto_settle: options.auto_settle,
+            polled: options.polled,
+            credit_messages: 0,
+            credit_bytes: 0,
+            pattern: exact.is_none().then_some(pattern.clone()),
+            spread: options.spread,
+            options,
+            sources: Vec::new(),
+        };
+        let start = binding.options.start;
+        self.links[link].bindings.push(binding);
+        let bound = match exact {
+            Some(topic) => self.partition(&topic).and_then(|index| Ok((1, self.attach(link, id, index, start)?.0))),
+            None => self.attach_all(link, id, &pattern, start),
+        };
+        if bound.is_err() {
+            self.unbind(link, id, false);
+        }
+        bound
+    }
+
+    fn attach_all(&mut self, link: LinkIndex, id: u64, pattern: &Pattern, start: StartAt) -> Result<Bound, Refusal> {
+        self.patterns.push((link, id));
+        let matching: Vec<usize> =
+            self.topics.iter().filter(|(topic, _)| pattern.matches(topic.as_str())).map(|(_, index)| *index).collect();
+        let mut next = 0;
+        for (nth, index) in matching.iter().enumerate() {
+            let begins = self.attach(link, id, *index, start)?;
+            next = if nth == 0 { begins.0 } else { next };
+        }
+        Ok((matching.len() as u32, next))
+    }
+
+    /// A new topic joins the subscriptions whose pattern it matches, from its first record.
+    pub(super) fn join_patterns(&mut self, index: usize) {
+        for at in 0..self.patterns.len() {
+            let (link, id) = self.patterns[at];
+            let topic = self.partitions[index].topic.clone();
+            let Some(binding) = self.links[link].binding(id) else { continue };
+            if binding.pattern.as_ref().is_some_and(|pattern| pattern.matches(topic.as_str())) {
+                if let Err(refusal) = self.attach(link, id, index, StartAt::Earliest) {
+                    log::warn!("topic {topic} cannot join a pattern subscription: {}", refusal.text);
+                    self.stats.refused[refusal.reason as usize] += 1;
+                }
+            }
+        }
+    }
+
+    /// Joins, or makes, the subscription of a binding to one partition; returns where it begins.
+    fn attach(&mut self, link: LinkIndex, id: u64, partition: usize, start: StartAt) -> Result<Offset, Refusal> {
+        let options = self.links[link].binding(id).expect("just bound").options.clone();
+        let index = match self.find_subscription(partition, &options)? {
+            Some(index) => index,
+            None => self.new_subscription(partition, &options, start)?,
+        };
+        let serial = self.next_serial();
+        let source = u32::from(self.options.shard.0) << SOURCE_BITS;
+        let binding = self.links[link].binding(id).expect("just bound");
+        let member = Member {
+            serial,
+            link,
+            binding: id,
+            source: source | binding.sources.len() as u32,
+            auto_settle: binding.auto_settle,
+        };
+        binding.sources.push(SourceSlot { subscription: Some(index), announced: false });
+        let serving = &mut self.subscriptions[index];
+        serving.detached = None;
+        serving.sub.members.push(member);
+        let next = serving.sub.cursor.floor();
+        self.make_ready(index);
+        self.arm_subscription(index);
+        Ok(next)
+    }
+
+    /// An existing subscription that fits what is wanted.
+    fn find_subscription(&self, partition: usize, options: &SubscribeOptions) -> Result<Option<usize>, Refusal> {
+        if options.name.is_empty() {
+            return Ok(None);
+        }
+        let conflict = |text| Err(Refusal::new(ErrorCode::Conflict, Reason::BadRequest, text));
+        for index in &self.partitions[partition].subscriptions {
+            let sub = &self.subscriptions[*index].sub;
+            if options.session {
+                let ours = matches!(sub.durability, Durability::Session { .. }) && sub.name.starts_with(&options.name);
+                if ours && sub.members.is_empty() {
+                    return Ok(Some(*index));
+                }
+            } else if sub.name == options.name {
+                return match (sub.mode == options.mode, sub.mode) {
+                    (false, _) => conflict("the subscription has another mode"),
+                    (true, SubscriptionMode::Exclusive) if !sub.members.is_empty() => {
+                        conflict("the subscription is exclusive and somebody holds it")
+                    }
+                    (true, _) => Ok(Some(*index)),
+                };
+            }
+        }
+        Ok(None)
+    }
+
+    fn new_subscription(
+        &mut self,
+        partition: usize,
+        options: &SubscribeOptions,
+        start: StartAt,
+    ) -> Result<usize, Refusal> {
+        if self.subscriptions.len() >= self.options.limits.subscriptions_max {
+            return Err(Refusal::limit(Reason::SubscriptionLimit, "too many subscriptions"));
+        }
+        if options.name.len() > TopicName::MAX {
+            return Err(Refusal::bad("subscription name is too long"));
+        }
+        let begins = self.start_offset(partition, start);
+        let serial = self.next_serial();
+        let mut sub = Subscription {
+            name: options.name.clone(),
+            serial,
+            partition,
+            qos: options.qos,
+            mode: options.mode,
+            durability: Durability::Ephemeral,
+            retry: self.retry_policy(partition, options),
+            in_flight_max: self.options.limits.in_flight_max,
+            cursor: Cursor::new(begins),
+            next: begins,
+            volatile_next: self.partitions[partition].volatile.next(),
+            in_flight: InFlight::default(),
+            redelivery: Redelivery::default(),
+            burying: 0,
+            members: Vec::new(),
+            turn: 0,
+            counters: Default::default(),
+        };
+        if !options.name.is_empty() && options.qos == Qos::AtLeastOnce {
+            self.make_durable(&mut sub, options);
+        }
+        Ok(self.add_subscription(sub))
+    }
+
+    pub(super) fn add_subscription(&mut self, sub: Subscription) -> usize {
+        let partition = sub.partition;
+        let index = self.subscriptions.insert(Serving::new(sub));
+        self.partitions[partition].subscriptions.push(index);
+        index
+    }
+
+    fn start_offset(&self, partition: usize, start: StartAt) -> Offset {
+        let partition = &self.partitions[partition];
+        let wanted = match start {
+            StartAt::Latest => partition.next(),
+            StartAt::Earliest => partition.start,
+            StartAt::Offset(offset) => offset,
+            StartAt::Time(time) => match partition.id {
+                Some(id) => self.logs[partition.log].log.offset_at(id, time),
+                None => partition.start,
+            },
+        };
+        wanted.clamp(partition.start, partition.next())
+    }
+
+    pub(super) fn retry_policy(&self, partition: usize, options: &SubscribeOptions) -> RetryPolicy {
+        let topic = self.partitions[partition].topic.as_str();
+        let defaults = &self.options.delivery;
+        let rule = self.options.topics.iter().find(|rule| rule.pattern.matches(topic));
+        let base = match options.retry_delay_ms {
+            0 => defaults.retry_backoff_ms,
+            ms => u64::from(ms),
+        };
+        let by_topic = rule.and_then(|rule| rule.dead_letter.clone()).or_else(|| defaults.dead_letter.clone());
+        RetryPolicy {
+            backoff: Backoff {
+                base: Duration::from_millis(base),
+                cap: Duration::from_millis(defaults.retry_backoff_cap_ms.max(base)),
+            },
+            max_retries: options.max_retries.unwrap_or(defaults.max_retries),
+            // A dead letter that is not settled either does not go round in circles.
+            dead_letter: options.dead_letter.clone().or(by_topic).filter(|dead| dead.as_str() != topic),
+        }
+    }
+
+    /// Writes a durable subscription down. Nobody waits for that to be committed: it stands in the log before
+    /// everything that will be published to it, so whatever is kept, it is kept with its subscription.
+    fn make_durable(&mut self, sub: &mut Subscription, options: &SubscribeOptions) {
+        let id = self.has_logs().then(|| self.log_subscription_id(sub.partition));
+        sub.durability = match options.session {
+            true => Durability::Session { id },
+            false => Durability::Named { id },
+        };
+        if options.session {
+            // The log's number is unique in the log; without a log, this core's serial is.
+            let unique = id.map_or(sub.serial, |id| u64::from(id.0));
+            sub.name = format!("{}{unique}", options.name);
+        }
+        let Some(id) = id else { return };
+        let partition = self.logged_partition(sub.partition);
+        let meta = SubscriptionMeta {
+            partition,
+            name: sub.name.clone(),
+            mode: sub.mode,
+            start: sub.cursor.floor(),
+            retry_delay_ms: options.retry_delay_ms,
+            max_retries: options.max_retries,
+            dead_letter: options.dead_letter.clone(),
+            session: options.session,
+            created_at: self.now.timestamp(),
+        };
+        let log = self.partitions[sub.partition].log;
+        self.logs[log].log.append(self.now, Entry::Subscription { id, meta });
+    }
+
+    fn log_subscription_id(&mut self, partition: usize) -> SubscriptionId {
+        let log = self.partitions[partition].log;
+        self.logs[log].log.new_subscription_id()
+    }
+
+    /// Ends this shard's part of a connection's subscription.
+    pub(super) fn unbind(&mut self, link: LinkIndex, id: u64, delete: bool) {
+        let bindings = &mut self.links[link].bindings;
+        let Ok(at) = bindings.binary_search_by_key(&id, |binding| binding.id) else { return };
+        let binding = bindings.remove(at);
+        if binding.pattern.is_some() {
+            self.patterns.retain(|joined| *joined != (link, id));
+        }
+        for index in binding.sources.iter().filter_map(|source| source.subscription) {
+            self.leave(index, link, id);
+            if delete && self.subscriptions.get(index).is_some_and(|serving| serving.sub.members.is_empty()) {
+                self.remove_subscription(index);
+            }
+        }
+    }
+
+    /// Ends everything that a link subscribes to on this shard.
+    pub(super) fn detach_link(&mut self, link: LinkIndex) {
+        while let Some(id) = self.links[link].bindings.last().map(|binding| binding.id) {
+            self.unbind(link, id, false);
+        }
+    }
+
+    fn leave(&mut self, index: usize, link: LinkIndex, binding: u64) {
+        let serving = &mut self.subscriptions[index];
+        let of_binding = |member: &&Member| member.link == link && member.binding == binding;
+        let Some(member) = serving.sub.members.iter().find(of_binding).copied() else { return };
+        serving.sub.leave(self.now, member.serial);
+        serving.place = None;
+        if !serving.sub.members.is_empty() {
+            return self.make_ready(index);
+        }
+        serving.detached = Some(self.now);
+        let waiting = serving.history.drain(..).map(|held| held.bytes.len()).sum::<usize>();
+        self.memory.history -= waiting;
+        if serving.sub.durability == Durability::Ephemeral {
+            self.remove_subscription(index);
+        }
+    }
+
+    /// Removes a subscription, and its cursor from the log.
+    pub(super) fn remove_subscription(&mut self, index: usize) {
+        let serving = self.subscriptions.remove(index);
+        let sub = serving.sub;
+        self.memory.history -= serving.history.iter().map(|held| held.bytes.len()).sum::<usize>();
+        self.stats.missed += sub.counters.missed;
+        self.reads.remove(&sub.serial);
+        let partition = &mut self.partitions[sub.partition];
+        partition.subscriptions.retain(|other| *other != index);
+        let log = partition.log;
+        if let Some(id) = sub.logged_id() {
+            self.logs[log].log.append(self.now, Entry::SubscriptionDeleted { id });
+        }
+        for member in &sub.members {
+            if let Some(binding) = self.links.get_mut(member.link).and_then(|link| link.binding(member.binding)) {
+                binding.sources.iter_mut().for_each(|source| {
+                    if source.subscription == Some(index) {
+                        source.subscription = None;
+                    }
+                });
+            }
+        }
+        self.touched.push(sub.partition);
+        self.release_unread(sub.partition);
+    }
+
+    /// Without a log, records that nobody subscribes to are nobody's.
+    fn release_unread(&mut self, index: usize) {
+        let partition = &mut self.partitions[index];
+        if !partition.subscriptions.is_empty() {
+            return self.trim_settled(index);
+        }
+        if !self.has_logs() {
+            let partition = &mut self.partitions[index];
+            let end = partition.next();
+            self.memory.tail -= partition.tail.forget_before(end);
+            partition.start = end;
+        }
+    }
+}
