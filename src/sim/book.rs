@@ -33,6 +33,17 @@ impl Book {
         matching.map(|(index, _)| TopicId(index as u16)).collect()
     }
 
+    /// With `wal = off` a process takes everything with it.
+    pub fn forget_volatile(&mut self) {
+        for (_, message) in self.messages.iter_mut() {
+            message.offset = None;
+        }
+        for sub in self.subs.iter_mut() {
+            sub.since = None;
+            sub.sources.clear();
+        }
+    }
+
     pub fn topics(&self) -> usize {
         self.topics.len()
     }

@@ -107,6 +107,8 @@ pub struct Disk {
     dice: Dice,
     /// The longest that a sync took so far: what the promise of `interval_ms` must be measured with.
     pub longest_sync: Duration,
+    /// Some operation has failed, other than for want of space.
+    pub has_failed: bool,
 }
 
 #[derive(Debug, Default)]
@@ -147,6 +149,7 @@ impl Disk {
             taken: 0,
             dice,
             longest_sync: Duration::ZERO,
+            has_failed: false,
         }
     }
 
@@ -343,6 +346,7 @@ impl Disk {
             Doing::Remove { segment } => ("remove", Some(segment)),
             Doing::Save { .. } => ("checkpoint", None),
         };
+        self.has_failed |= !full;
         let reason = if full { "no space left on device" } else { "input/output error" };
         let failure = LogFailure { operation: name, segment, full, reason: reason.into() };
         outcome.answer = Some((operation.log, LogEvent::Failed(failure)));

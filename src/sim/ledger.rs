@@ -122,6 +122,20 @@ impl Ledger {
         open.into_values().for_each(|group| group.fall_into_limbo(messages));
     }
 
+    /// Durable bytes have changed: nothing is certain any more.
+    pub fn distrust(&mut self, messages: &mut Messages) {
+        self.logs.iter_mut().for_each(|ledger| *ledger = LogLedger::default());
+        for (_, message) in messages.iter_mut().filter(|(_, message)| message.stage != Stage::Unwritten) {
+            (message.stage, message.offset, message.copies) = (Stage::Limbo, None, 0);
+        }
+    }
+
+    /// A group that was given to a device and is not durable.
+    pub fn first_open(&self) -> Option<(LogId, Lsn)> {
+        let open = self.logs.iter().enumerate().find_map(|(log, ledger)| Some((log, *ledger.open.keys().next()?)));
+        open.map(|(log, first)| (LogId(log as u16), first))
+    }
+
     /// Every log lost power.
     pub fn power_cut_everywhere(&mut self, messages: &mut Messages) {
         (0..self.logs.len() as u16).for_each(|log| self.power_cut(messages, LogId(log)));

@@ -91,6 +91,20 @@ impl Client {
         }
     }
 
+    /// Stands in a client's place while the client acts.
+    pub fn nobody() -> Client {
+        Client::new(String::new(), 1, Part::Vandal(Vandal { key: String::new() }), Dice::new(0))
+    }
+
+    /// When it has something to do, as far as it knows.
+    pub fn due(&self) -> Instant {
+        match (&self.part, self.line.link) {
+            (_, None) => self.rests_until,
+            (Part::Subscriber(subscriber), Some(_)) => subscriber.due(),
+            _ => Instant::NEVER,
+        }
+    }
+
     /// Time has come to do something; answers when to be woken next. `None`: it has no more to do.
     pub fn wake(&mut self, hands: &mut Hands<'_>) -> Option<Instant> {
         let Some(link) = self.line.link else { return self.connect(hands) };

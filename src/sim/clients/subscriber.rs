@@ -67,6 +67,11 @@ impl Subscriber {
         self.number.is_some()
     }
 
+    /// When the next answer is to be given.
+    pub fn due(&self) -> Instant {
+        self.later.front().map_or(Instant::NEVER, |(due, _)| *due)
+    }
+
     pub fn begin(&mut self, line: &mut Line, hands: &mut Hands<'_>) {
         self.ask_again = Instant::NEVER;
         self.asked = line.next();
@@ -104,7 +109,7 @@ impl Subscriber {
         if let Some(number) = self.number {
             self.turn(line, hands, dice, number);
         }
-        let due = self.later.front().map_or(Instant::NEVER, |(due, _)| *due);
+        let due = self.due();
         let idle = if self.plan.version == 1 { 4 } else { 25 };
         Some(due.min(hands.now.plus_ms(idle)))
     }
@@ -159,7 +164,7 @@ impl Subscriber {
             Response::Deliver { deliver, batch } => self.delivered(hands, dice, deliver, batch.len()),
             Response::Publish(said) => {
                 if said.qos == Qos::AtLeastOnce && !dice.chance(self.forgets(hands)) {
-                    let due = self.due(hands, dice);
+                    let due = self.pace(hands, dice);
                     self.put_off(due, Reply::Ack(correlation));
                 }
                 if let Some(number) = self.number {
@@ -174,7 +179,7 @@ impl Subscriber {
         if hands.calm { 0 } else { self.plan.forgets_per_mille }
     }
 
-    fn due(&self, hands: &Hands<'_>, dice: &mut Dice) -> Instant {
+    fn pace(&self, hands: &Hands<'_>, dice: &mut Dice) -> Instant {
         let most = if hands.calm { 50 } else { self.plan.dawdles_max_us };
         hands.now + std::time::Duration::from_micros(dice.between(0, most))
     }
@@ -185,7 +190,7 @@ impl Subscriber {
     }
 
     fn delivered(&mut self, hands: &Hands<'_>, dice: &mut Dice, said: &Deliver, batch_len: usize) {
-        let due = self.due(hands, dice);
+        let due = self.pace(hands, dice);
         if said.qos == Qos::AtLeastOnce && !self.plan.auto_acknowledge {
             self.decide(hands, dice, said, due);
         }
@@ -209,7 +214,7 @@ impl Subscriber {
         } else if dice.chance(200) && said.count > 1 {
             let middle = Offset(first.0 + dice.below(u64::from(said.count) - 1));
             self.put_off(due, settle(How::Range { first: middle.plus(1), last }));
-            let due = self.due(hands, dice);
+            let due = self.pace(hands, dice);
             self.put_off(due, settle(How::Range { first, last: middle }));
         } else {
             self.put_off(due, settle(How::Range { first, last }));
