@@ -22,6 +22,7 @@ pub struct Hashed {
 }
 
 impl Hashed {
+    /// Bytes of salt.
     pub const SALT: usize = 16;
     const NAME: &'static str = "sha256";
 

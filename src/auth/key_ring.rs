@@ -57,6 +57,7 @@ impl Key {
         Key::named(&fingerprint(secret), Hashed::of(secret, [0; Hashed::SALT]), Permissions::ALL)
     }
 
+    /// Unique in a ring.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -97,10 +98,12 @@ impl KeyRing {
         KeyRing::new(self.keys.iter().map(|(key, _)| key.clone()).chain([key]))
     }
 
+    /// Nobody may.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
+    /// How many keys.
     pub fn len(&self) -> usize {
         self.keys.len()
     }

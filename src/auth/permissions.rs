@@ -31,6 +31,7 @@ impl Permissions {
         Permissions { publish: these(publish), subscribe: these(subscribe), admin: admin.unwrap_or(false) }
     }
 
+    /// Whether it may publish to this topic.
     pub fn may_publish(&self, topic: &TopicName) -> bool {
         match &self.publish {
             Topics::All => true,
@@ -46,6 +47,7 @@ impl Permissions {
         }
     }
 
+    /// Whether it may use the admin API.
     pub fn may_administer(&self) -> bool {
         self.admin
     }

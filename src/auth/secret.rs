@@ -22,6 +22,7 @@ impl Secret {
     /// The longest key, in bytes: bounds what a refused attempt costs.
     pub const MAX: usize = 1024;
 
+    /// A key of 1 to [`Secret::MAX`] bytes.
     pub fn new(bytes: &[u8]) -> Result<Secret, SecretError> {
         match bytes.len() {
             0 => Err(SecretError::Empty),

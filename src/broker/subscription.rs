@@ -58,7 +58,10 @@ pub struct SubscriptionCounters {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
     /// Records for the first time: `first..end`, all committed and unsettled.
-    New { first: Offset, end: Offset },
+    New {
+        first: Offset,
+        end: Offset,
+    },
     /// Records that come again.
     Again(Retry),
     /// Records whose last retry is over.

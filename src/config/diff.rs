@@ -13,6 +13,7 @@ pub struct Changes {
 }
 
 impl Changes {
+    /// Nothing would change.
     pub fn is_empty(&self) -> bool {
         self.reloadable.is_empty() && self.restart_only.is_empty()
     }

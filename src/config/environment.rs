@@ -6,7 +6,7 @@ use super::problem::Origin;
 use super::raw::Raw;
 
 /// Variables with our prefix that are no keys, but have a reader of their own.
-const OTHERS: [&str; 1] = ["BLIPMQ_API_KEY"];
+const OTHERS: [&str; 2] = ["BLIPMQ_API_KEY", "BLIPMQ_ADDR"];
 
 /// Whether a variable is ours to read: kept from the start for reloads, the others are not.
 pub fn is_ours(name: &str) -> bool {
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clients_key_is_not_the_brokers() {
-        assert!(said(&[("BLIPMQ_API_KEY", "k")]).is_empty());
+    fn what_the_client_reads_is_not_the_brokers() {
+        assert!(said(&[("BLIPMQ_API_KEY", "k"), ("BLIPMQ_ADDR", "host:1")]).is_empty());
     }
 }

@@ -13,6 +13,7 @@ use crate::model::{FsyncPolicy, OverflowPolicy, Pattern, RecoveryMode};
 
 /// A type that a key can have. `Err` says what was expected and never repeats the value.
 pub trait Field: Sized {
+    /// From what was said, within the bounds of `form`.
     fn read(value: &Value, form: &Form) -> Result<Self, String>;
     /// As it would stand in the file.
     fn show(&self, form: &Form) -> String;

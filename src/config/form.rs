@@ -42,12 +42,15 @@ pub enum Form {
 const UNITS: [(&str, u32); 4] = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
 
 impl Form {
+    /// A TCP port; zero is any free one.
     pub const PORT: Form = Form::Number { min: 0, max: u16::MAX as u64 };
     /// About thirty years: no sum with a time of day overflows.
     pub const MILLIS_MAX: u64 = 1_000_000_000_000;
+    /// Any time.
     pub const ANY_MILLIS: Form = Form::Millis { min: 0, max: Form::MILLIS_MAX };
     /// 1 PiB.
     pub const BYTES_MAX: u64 = 1 << 50;
+    /// Any size.
     pub const ANY_BYTES: Form = Form::Bytes { min: 0, max: Form::BYTES_MAX };
 
     /// The whole number that `value` spells, within this form's bounds.

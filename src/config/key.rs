@@ -30,6 +30,7 @@ pub struct Place<T: 'static> {
 }
 
 impl<T: 'static> Key<T> {
+    /// A key that a reload may change, without a flag and not secret.
     pub const fn new(
         name: &'static str,
         form: Form,
@@ -41,18 +42,22 @@ impl<T: 'static> Key<T> {
         Key { name, form, place, meaning, cost, restart_only, flag, original, secret }
     }
 
+    /// Changing it needs a restart.
     pub const fn restart(self) -> Key<T> {
         Key { restart_only: true, ..self }
     }
 
+    /// It has a flag of its own.
     pub const fn flag(self) -> Key<T> {
         Key { flag: true, ..self }
     }
 
+    /// It is one of the original ten.
     pub const fn original(self) -> Key<T> {
         Key { original: true, ..self }
     }
 
+    /// Its value is never shown.
     pub const fn secret(self) -> Key<T> {
         Key { secret: true, ..self }
     }

@@ -94,10 +94,12 @@ impl Config {
         KeyRing::new(self.allowed_api_keys.iter().chain(&self.file_keys).cloned())
     }
 
+    /// Where the broker listens.
     pub fn address(&self) -> SocketAddr {
         SocketAddr::new(self.bind_addr, self.port)
     }
 
+    /// Where metrics, health and admin listen.
     pub fn metrics_address(&self) -> SocketAddr {
         SocketAddr::new(self.metrics_addr, self.metrics_port)
     }

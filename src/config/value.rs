@@ -26,6 +26,7 @@ impl Value {
         }
     }
 
+    /// A value of the file.
     pub fn from_toml(value: &DeValue<'_>) -> Value {
         match value {
             DeValue::String(text) => Value::Text(text.to_string()),
@@ -40,6 +41,7 @@ impl Value {
         }
     }
 
+    /// The text of a text or a word.
     pub fn word(&self) -> Option<&str> {
         match self {
             Value::Word(text) | Value::Text(text) => Some(text),

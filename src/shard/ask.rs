@@ -1,6 +1,5 @@
 //! What the outside may ask of a core, beside the message path.
 
-
 use super::stats::Stats;
 use crate::auth::KeyRing;
 use crate::model::Limits;

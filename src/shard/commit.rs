@@ -37,13 +37,7 @@ impl Core {
     }
 
     /// Without a log, a record is committed when it is in memory, and kept only while somebody subscribes.
-    pub(super) fn append_memory(
-        &mut self,
-        index: usize,
-        held: Held,
-        from: Option<Publisher>,
-        grave: Option<Burial>,
-    ) {
+    pub(super) fn append_memory(&mut self, index: usize, held: Held, from: Option<Publisher>, grave: Option<Burial>) {
         let (base, count, end) = (held.base, held.count, held.end());
         self.keep_in_tail(index, held);
         let partition = &mut self.partitions[index];

@@ -178,7 +178,8 @@ impl Core {
             }
             Phase::Open => self.arm_conn(&conn),
             _ if conn.opened + limits.handshake_timeout <= self.now => {
-                let refusal = Refusal::new(ErrorCode::Unauthenticated, Reason::HandshakeTimeout, "handshake took too long");
+                let refusal =
+                    Refusal::new(ErrorCode::Unauthenticated, Reason::HandshakeTimeout, "handshake took too long");
                 self.refuse(conn.link, 0, &refusal);
                 self.close(&mut conn);
             }

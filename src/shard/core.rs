@@ -15,8 +15,9 @@ use super::stats::Stats;
 use super::timers::Timers;
 use crate::auth::KeyRing;
 use crate::broker::Partition;
+use crate::config::TopicRules;
 use crate::model::record_batch::BatchBuilder;
-use crate::model::{ConnId, Instant, Limits, LogId, Offset, OverflowPolicy, Pattern, ShardId, TopicName};
+use crate::model::{Backoff, ConnId, Instant, Limits, LogId, Offset, OverflowPolicy, ShardId, TopicName};
 use crate::wal::Log;
 
 /// What a core is made with.
@@ -30,30 +31,12 @@ pub struct CoreOptions {
     pub overflow: OverflowPolicy,
     pub limits: Limits,
     pub keys: KeyRing,
-    pub delivery: DeliveryDefaults,
-    /// The first that matches a topic's name decides.
-    pub topics: Vec<TopicRule>,
+    /// Redeliveries and their delays, where a subscription says nothing of them.
+    pub max_retries: u16,
+    pub retry: Backoff,
+    pub topics: TopicRules,
     /// Chance is an input.
     pub seed: u64,
-}
-
-/// How subscriptions retry that say nothing of it.
-#[derive(Debug, Clone)]
-pub struct DeliveryDefaults {
-    pub max_retries: u16,
-    pub retry_backoff_ms: u64,
-    pub retry_backoff_cap_ms: u64,
-    pub dead_letter: Option<TopicName>,
-    /// Zero: records do not expire.
-    pub ttl_ms: u64,
-}
-
-/// What the operator said of the topics that match a pattern.
-#[derive(Debug, Clone)]
-pub struct TopicRule {
-    pub pattern: Pattern,
-    pub ttl_ms: Option<u64>,
-    pub dead_letter: Option<TopicName>,
 }
 
 /// Another shard, as this one sees it.

@@ -89,7 +89,11 @@ impl Core {
         };
         match due {
             Due::Dead(retry) => {
-                if self.bury(index, retry) { Step::Went } else { self.deliver_volatile(index) }
+                if self.bury(index, retry) {
+                    Step::Went
+                } else {
+                    self.deliver_volatile(index)
+                }
             }
             Due::New { first, end } => self.deliver_range(index, first, end, 1),
             Due::Again(retry) => self.deliver_range(index, retry.first, retry.end, retry.attempts.saturating_add(1)),

@@ -1,6 +1,5 @@
 //! What shards write to each other. Letters between two shards keep their order.
 
-
 use bytes::Bytes;
 
 use super::subscribe::SubscribeOptions;
@@ -15,29 +14,82 @@ pub enum Letter {
     /// A connection of the sender's subscribes.
     Subscribe(Box<ForeignSubscribe>),
     /// The answer: how many sources, and where the first begins.
-    Subscribed { conn: ConnId, subscription: u64, outcome: Result<(u32, u64), (ErrorCode, String)> },
-    Unsubscribe { conn: ConnId, subscription: u64, delete: bool },
-    Credit { conn: ConnId, subscription: u64, messages: u64, bytes: u64 },
+    Subscribed {
+        conn: ConnId,
+        subscription: u64,
+        outcome: Result<(u32, u64), (ErrorCode, String)>,
+    },
+    Unsubscribe {
+        conn: ConnId,
+        subscription: u64,
+        delete: bool,
+    },
+    Credit {
+        conn: ConnId,
+        subscription: u64,
+        messages: u64,
+        bytes: u64,
+    },
     /// Credit used by deliveries to a subscription that several shards serve.
-    Spent { conn: ConnId, subscription: u64, messages: u64, bytes: u64 },
-    Settle { conn: ConnId, correlation: u64, subscription: u64, settle: Settle },
-    Poll { conn: ConnId, correlation: u64, subscription: u64 },
+    Spent {
+        conn: ConnId,
+        subscription: u64,
+        messages: u64,
+        bytes: u64,
+    },
+    Settle {
+        conn: ConnId,
+        correlation: u64,
+        subscription: u64,
+        settle: Settle,
+    },
+    Poll {
+        conn: ConnId,
+        correlation: u64,
+        subscription: u64,
+    },
     /// Frames for a connection of the receiver's.
-    Output { conn: ConnId, chunks: Vec<Chunk> },
+    Output {
+        conn: ConnId,
+        chunks: Vec<Chunk>,
+    },
     /// The socket took this much of `Output`.
-    Taken { conn: ConnId, bytes: usize },
+    Taken {
+        conn: ConnId,
+        bytes: usize,
+    },
     /// The connection is gone.
-    Gone { conn: ConnId },
+    Gone {
+        conn: ConnId,
+    },
     /// The receiver of `Publish` letters has handled this many bytes of them.
-    Room { bytes: usize },
+    Room {
+        bytes: usize,
+    },
     /// A record that ran out of retries, for its dead-letter topic.
-    Bury { grave: u64, topic: TopicName, batch: Bytes },
+    Bury {
+        grave: u64,
+        topic: TopicName,
+        batch: Bytes,
+    },
     /// What became of it.
-    Buried { grave: u64, ok: bool },
+    Buried {
+        grave: u64,
+        ok: bool,
+    },
     /// List topics or subscriptions.
-    Query { conn: ConnId, correlation: u64, what: u8, limit: u32 },
+    Query {
+        conn: ConnId,
+        correlation: u64,
+        what: u8,
+        limit: u32,
+    },
     /// One shard's rows, as JSON objects.
-    Answered { conn: ConnId, correlation: u64, rows: Vec<String> },
+    Answered {
+        conn: ConnId,
+        correlation: u64,
+        rows: Vec<String>,
+    },
 }
 
 /// A publish on behalf of another shard's connection.
@@ -69,11 +121,25 @@ pub struct ForeignSubscribe {
 /// What a client says of deliveries, with half-open ranges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settle {
-    Ack { source: u32, first: Offset, end: Offset },
-    UpTo { source: u32, end: Offset },
-    Nack { source: u32, first: Offset, end: Offset, delay_ms: u32 },
+    Ack {
+        source: u32,
+        first: Offset,
+        end: Offset,
+    },
+    UpTo {
+        source: u32,
+        end: Offset,
+    },
+    Nack {
+        source: u32,
+        first: Offset,
+        end: Offset,
+        delay_ms: u32,
+    },
     /// Version 1: the delivery tag is the offset.
-    Tag { tag: u64 },
+    Tag {
+        tag: u64,
+    },
 }
 
 impl Letter {

@@ -35,7 +35,7 @@ pub mod stats;
 pub mod subscribe;
 mod timers;
 
-pub use self::core::{Core, CoreOptions, DeliveryDefaults, TopicRule};
+pub use self::core::{Core, CoreOptions};
 pub use ask::{Answer, Question};
 pub use event::{Action, Arrival, Carry, Disconnect, Event};
 pub use letter::Letter;

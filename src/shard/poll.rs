@@ -111,12 +111,8 @@ impl Core {
             return;
         };
         let following = found.offset.plus(1);
-        serving.place = Some(RecordPlace {
-            base: found.held.base,
-            volatile: found.volatile,
-            offset: following,
-            at: next,
-        });
+        serving.place =
+            Some(RecordPlace { base: found.held.base, volatile: found.volatile, offset: following, at: next });
         let partition = &self.partitions[serving.sub.partition];
         let tracked = !found.volatile && serving.sub.qos == Qos::AtLeastOnce;
         let (qos, tag) = if tracked { (Qos::AtLeastOnce, following.0) } else { (Qos::AtMostOnce, poll) };

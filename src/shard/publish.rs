@@ -317,15 +317,7 @@ impl Core {
         }
     }
 
-    fn forward(
-        &mut self,
-        shard: ShardId,
-        topic: TopicName,
-        from: Publisher,
-        terms: &Terms,
-        batch: Bytes,
-        version: u8,
-    ) {
+    fn forward(&mut self, shard: ShardId, topic: TopicName, from: Publisher, terms: &Terms, batch: Bytes, version: u8) {
         let letter = Letter::Publish(Box::new(ForeignPublish {
             conn: from.conn,
             version,

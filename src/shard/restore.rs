@@ -11,8 +11,12 @@ impl Core {
     pub(super) fn restore(&mut self, id: LogId, log: Log) {
         let at = self.logs.len();
         debug_assert_eq!(usize::from(id.0) / usize::from(self.options.shards), at, "logs come in order");
-        let partitions: Vec<_> =
-            log.catalog().partitions.iter().map(|(id, state)| (*id, state.meta.clone(), state.start, state.next)).collect();
+        let partitions: Vec<_> = log
+            .catalog()
+            .partitions
+            .iter()
+            .map(|(id, state)| (*id, state.meta.clone(), state.start, state.next))
+            .collect();
         let subscriptions: Vec<_> =
             log.catalog().subscriptions.iter().map(|(id, state)| (*id, state.clone())).collect();
         self.logs.push(ShardLog::new(id, log));

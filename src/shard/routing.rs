@@ -54,16 +54,11 @@ impl Core {
     }
 
     pub(super) fn add_partition(&mut self, mut partition: Partition) -> usize {
-        partition.ttl_ms = self.topic_ttl(&partition.topic);
+        partition.ttl_ms = self.options.topics.ttl_ms(&partition.topic);
         let topic = partition.topic.clone();
         let index = self.partitions.insert(partition);
         self.topics.insert(topic, index);
         index
-    }
-
-    fn topic_ttl(&self, topic: &TopicName) -> u64 {
-        let rule = self.options.topics.iter().find(|rule| rule.pattern.matches(topic.as_str()));
-        rule.and_then(|rule| rule.ttl_ms).unwrap_or(self.options.delivery.ttl_ms)
     }
 
     /// A connection moves when the first topic it names lives elsewhere: what it does next is most likely to be about

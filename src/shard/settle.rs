@@ -115,14 +115,7 @@ impl Core {
     }
 
     /// CREDIT, on the shard that holds the connection: goes to the shards in the measure that they used it.
-    pub(super) fn credited(
-        &mut self,
-        conn: &mut Conn,
-        correlation: u64,
-        subscription: u64,
-        messages: u64,
-        bytes: u64,
-    ) {
+    pub(super) fn credited(&mut self, conn: &mut Conn, correlation: u64, subscription: u64, messages: u64, bytes: u64) {
         let Some(state) = conn.session.subscription(subscription) else {
             return self.refuse(conn.link, correlation, &Refusal::unknown("unknown subscription"));
         };
