@@ -1,12 +1,15 @@
 //! One life of the broker: cores made from what the disk has.
 
+use std::time::Duration;
+
 use super::disk::Disk;
 use super::plant::Plant;
 use super::shape::Shape;
 use crate::auth::{KeyRing, Secret, Key};
 use crate::model::placement::shard_of;
-use crate::model::{Instant, LogId, ShardId};
-use crate::shard::{Core, CoreOptions, DeliveryDefaults};
+use crate::config::TopicRules;
+use crate::model::{Backoff, Instant, LogId, ShardId};
+use crate::shard::{Core, CoreOptions};
 use crate::wal::Log;
 
 #[derive(Debug)]
@@ -69,14 +72,9 @@ fn options(shape: &Shape, keys: &KeyRing, (shard, shards): (ShardId, u16), seed:
         overflow: shape.overflow,
         limits,
         keys: keys.clone(),
-        delivery: DeliveryDefaults {
-            max_retries: shape.max_retries,
-            retry_backoff_ms: shape.retry_backoff_ms,
-            retry_backoff_cap_ms: 1000,
-            dead_letter: None,
-            ttl_ms: 0,
-        },
-        topics: Vec::new(),
+        max_retries: shape.max_retries,
+        retry: Backoff { base: Duration::from_millis(shape.retry_backoff_ms), cap: Duration::from_secs(1) },
+        topics: TopicRules::default(),
         seed: seed ^ u64::from(shard.0),
     }
 }
