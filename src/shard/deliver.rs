@@ -313,7 +313,7 @@ impl Core {
 
     /// The bytes that a fetch asked for.
     pub(super) fn history_read(&mut self, log: usize, serial: u64, bytes: &bytes::Bytes) {
-        let Some(index) = self.reads.remove(&serial) else { return };
+        let Some(index) = self.reads.remove(&serial) else { return self.browse_read(log, serial, bytes) };
         let serving = &mut self.subscriptions[index];
         let Some(wanted) = serving.reading.take() else { return };
         let id = self.partitions[serving.sub.partition].id.expect("fetched by id");

@@ -67,6 +67,9 @@ impl Log {
     pub fn poll_timeout(&self) -> Option<Instant> {
         None
     }
+    pub fn appended(&self) -> Lsn {
+        Lsn(0)
+    }
     pub fn synced(&self) -> Lsn {
         Lsn(0)
     }
@@ -104,5 +107,16 @@ impl Log {
         true
     }
 }
-pub struct LogOptions { pub log: LogId, pub segment_size: u64, pub fsync: FsyncPolicy, pub retention_ms: u64, pub retention_bytes: u64, pub low_water: u64 }
-impl Log { pub fn new(_o: LogOptions, _r: Recovered) -> Log { Log { catalog: Catalog::default() } } }
+pub struct LogOptions {
+    pub log: LogId,
+    pub segment_size: u64,
+    pub fsync: FsyncPolicy,
+    pub retention_ms: u64,
+    pub retention_bytes: u64,
+    pub low_water: u64,
+}
+impl Log {
+    pub fn new(_o: LogOptions, _r: Recovered) -> Log {
+        Log { catalog: Catalog::default() }
+    }
+}
