@@ -93,7 +93,10 @@ impl Core {
 
     /// The log's answer to a read that no subscription asked for.
     pub(super) fn browse_read(&mut self, log: usize, ticket: crate::wal::Ticket, serial: u64, bytes: &Bytes) {
-        let Some(browse) = self.browses.remove(&serial) else { return self.logs[log].log.read_answered(ticket) };
+        let Some(browse) = self.browses.remove(&serial) else {
+            self.logs[log].log.read_answered(ticket);
+            return;
+        };
         let id = self.known_topic(&browse.topic).ok().and_then(|index| self.partitions[index].id);
         let Some(id) = id else {
             self.logs[log].log.read_answered(ticket);
