@@ -80,11 +80,13 @@ impl DeliveredBatch {
         self.deliver.count
     }
 
+    /// Of the messages delivered.
     #[must_use]
     pub fn first_offset(&self) -> Offset {
         self.deliver.first_offset
     }
 
+    /// Of the messages delivered; included.
     #[must_use]
     pub fn last_offset(&self) -> Offset {
         self.deliver.first_offset.plus(u64::from(self.deliver.count) - 1)

@@ -25,6 +25,7 @@ impl FrameBuffer {
     /// Bytes at the start, and to come back to: small enough for a core's second-level cache.
     const CAPACITY: usize = 4 * Limits::READ;
 
+    /// Empty; frames beyond `frame_max` are refused.
     #[must_use]
     pub fn new(frame_max: usize) -> FrameBuffer {
         FrameBuffer { bytes: vec![0; FrameBuffer::CAPACITY], start: 0, end: 0, frame_max }

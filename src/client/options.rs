@@ -28,7 +28,9 @@ pub struct SubscribeOptions {
 }
 
 impl SubscribeOptions {
+    /// Credit in messages, unless said otherwise.
     pub const CREDIT_MESSAGES: u32 = 65_536;
+    /// Credit in bytes, unless said otherwise.
     pub const CREDIT_BYTES: u32 = 8 * 1024 * 1024;
 
     /// A topic, or a pattern with `*` for one token and `>` for the rest.
@@ -55,6 +57,7 @@ impl SubscribeOptions {
         SubscribeOptions { qos: Qos::AtLeastOnce, ..self }
     }
 
+    /// At most once or at least once.
     #[must_use]
     pub fn qos(self, qos: Qos) -> SubscribeOptions {
         SubscribeOptions { qos, ..self }
@@ -72,6 +75,7 @@ impl SubscribeOptions {
         SubscribeOptions { mode: SubscriptionMode::Shared, ..self }
     }
 
+    /// Settled when sent.
     #[must_use]
     pub fn auto_acknowledge(self) -> SubscribeOptions {
         SubscribeOptions { auto_acknowledge: true, ..self }
@@ -83,11 +87,13 @@ impl SubscribeOptions {
         SubscribeOptions { start, ..self }
     }
 
+    /// From the oldest record that is kept.
     #[must_use]
     pub fn earliest(self) -> SubscribeOptions {
         self.start(StartAt::Earliest)
     }
 
+    /// From this offset in each partition.
     #[must_use]
     pub fn from_offset(self, offset: u64) -> SubscribeOptions {
         self.start(StartAt::Offset(Offset(offset)))
@@ -105,6 +111,7 @@ impl SubscribeOptions {
         SubscribeOptions { credit_messages: messages, credit_bytes: bytes, ..self }
     }
 
+    /// The delay before the first redelivery, and how many there are.
     #[must_use]
     pub fn retries(self, delay_ms: u32, most: u16) -> SubscribeOptions {
         SubscribeOptions { retry_delay_ms: delay_ms, max_retries: Some(most), ..self }
@@ -200,36 +207,43 @@ impl ProducerOptions {
         ProducerOptions { qos: Qos::AtMostOnce, acknowledge: false, ..ProducerOptions::default() }
     }
 
+    /// At how many messages and bytes a batch is cut.
     #[must_use]
     pub fn batch(self, messages: u32, bytes: usize) -> ProducerOptions {
         ProducerOptions { batch_messages: messages.max(1), batch_bytes: bytes.max(1), ..self }
     }
 
+    /// How old the first message of a batch may get.
     #[must_use]
     pub fn linger(self, linger: Duration) -> ProducerOptions {
         ProducerOptions { linger, ..self }
     }
 
+    /// How many confirmations may be outstanding.
     #[must_use]
     pub fn window(self, batches: usize) -> ProducerOptions {
         ProducerOptions { window: batches.max(1), ..self }
     }
 
+    /// Time to live; zero: the topic's.
     #[must_use]
     pub fn ttl_ms(self, ttl_ms: u32) -> ProducerOptions {
         ProducerOptions { ttl_ms, ..self }
     }
 
+    /// Refused with 404 when nobody subscribes.
     #[must_use]
     pub fn must_route(self) -> ProducerOptions {
         ProducerOptions { must_route: true, ..self }
     }
 
+    /// Makes a repeated batch not a duplicate.
     #[must_use]
     pub fn idempotent(self, producer_id: i64, epoch: i16, next_sequence: i32) -> ProducerOptions {
         ProducerOptions { idempotent: Some(Idempotence { producer_id, epoch, next_sequence }), ..self }
     }
 
+    /// Keep what became of each batch.
     #[must_use]
     pub fn outcomes(self) -> ProducerOptions {
         ProducerOptions { outcomes: true, ..self }
@@ -249,31 +263,37 @@ pub struct PublishOptions<'a> {
 }
 
 impl<'a> PublishOptions<'a> {
+    /// QoS 0.
     #[must_use]
     pub fn at_most_once() -> PublishOptions<'a> {
         PublishOptions::default()
     }
 
+    /// QoS 1.
     #[must_use]
     pub fn at_least_once() -> PublishOptions<'a> {
         PublishOptions { qos: Qos::AtLeastOnce, ..PublishOptions::default() }
     }
 
+    /// The message's key.
     #[must_use]
     pub fn key(self, key: &'a [u8]) -> PublishOptions<'a> {
         PublishOptions { key: Some(key), ..self }
     }
 
+    /// Names and values.
     #[must_use]
     pub fn headers(self, headers: &'a [(&'a [u8], &'a [u8])]) -> PublishOptions<'a> {
         PublishOptions { headers, ..self }
     }
 
+    /// Time to live; zero: the topic's.
     #[must_use]
     pub fn ttl_ms(self, ttl_ms: u32) -> PublishOptions<'a> {
         PublishOptions { ttl_ms, ..self }
     }
 
+    /// Refused with 404 when nobody subscribes.
     #[must_use]
     pub fn must_route(self) -> PublishOptions<'a> {
         PublishOptions { must_route: true, ..self }

@@ -175,6 +175,7 @@ impl Producer {
         self.window.iter().map(|unconfirmed| &unconfirmed.batch)
     }
 
+    /// What has been counted.
     #[must_use]
     pub fn totals(&self) -> &ProducerTotals {
         &self.totals
@@ -223,6 +224,96 @@ impl Producer {
     fn note(&mut self, batch: &Unconfirmed, result: Result<Published, u16>) {
         if self.options.outcomes {
             self.outcomes.push(Outcome { first: batch.first, count: batch.count, result });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::SessionOptions;
+    use crate::protocol::native::reply::Reached;
+    use std::time::Duration;
+
+    fn producer(options: ProducerOptions) -> (ClientSession, Producer) {
+        (ClientSession::new(&SessionOptions::default()), Producer::new(options, 4, 1))
+    }
+
+    fn published(count: u32) -> Published {
+        Published { partition: 0, base_offset: Offset(9), count, reached: Reached::Synced, duplicate: false }
+    }
+
+    #[test]
+    fn a_batch_is_full_by_messages_or_bytes_and_due_by_time() {
+        let (_, mut by_count) = producer(ProducerOptions::default().batch(2, 1 << 20));
+        assert!(!by_count.push(Instant(0), b"a", RecordExtras::default()));
+        assert!(by_count.push(Instant(0), b"b", RecordExtras::default()));
+        let (_, mut by_bytes) = producer(ProducerOptions::default().batch(100, 1000));
+        assert!(by_bytes.push(Instant(0), &[0; 1000], RecordExtras::default()));
+        let linger = Duration::from_millis(5);
+        let (_, mut by_time) = producer(ProducerOptions::default().linger(linger));
+        assert!(!by_time.is_due(Instant(1 << 40)));
+        by_time.push(Instant(100), b"a", RecordExtras::default());
+        by_time.push(Instant(4_000_000), b"a", RecordExtras::default());
+        assert!(!by_time.is_due(Instant(5_000_099)));
+        assert!(by_time.is_due(Instant(5_000_100)), "the first message decides");
+    }
+
+    #[test]
+    fn batches_are_remembered_until_they_are_confirmed_in_any_order() {
+        let (mut session, mut producer) = producer(ProducerOptions::default().window(2).outcomes());
+        let mut names = Vec::new();
+        for _ in 0..2 {
+            assert!(producer.has_room());
+            producer.push(Instant(0), b"a", RecordExtras::default());
+            producer.cut(&mut session).unwrap();
+            names.push(producer.window.back().unwrap().correlation);
+        }
+        assert!(!producer.has_room());
+        assert!(producer.refused(names[1], 507, "disk full".into()));
+        assert!(producer.confirmed(names[0], published(1)));
+        assert!(!producer.confirmed(names[0], published(1)), "once");
+        assert_eq!(producer.unconfirmed_batches().count(), 0);
+        let totals = *producer.totals();
+        assert_eq!((totals.sent, totals.confirmed, totals.refused), (2, 1, 1));
+        let outcomes = producer.take_outcomes();
+        assert_eq!(outcomes[0], Outcome { first: 1, count: 1, result: Err(507) });
+        assert_eq!(outcomes[1], Outcome { first: 0, count: 1, result: Ok(published(1)) });
+    }
+
+    #[test]
+    fn sequence_numbers_follow_on_and_begin_again_after_the_largest() {
+        let (mut session, mut producer) = producer(ProducerOptions::default().idempotent(7, 1, i32::MAX - 1));
+        for expected in [i32::MAX - 1, 1, 4] {
+            for value in [b"a", b"b", b"c"] {
+                producer.push(Instant(0), value, RecordExtras::default());
+            }
+            producer.cut(&mut session).unwrap();
+            let header = record_batch::header(producer.unconfirmed_batches().last().unwrap()).unwrap();
+            assert_eq!(header.producer, Some(ProducerFields { id: 7, epoch: 1, base_sequence: expected }));
+        }
+    }
+
+    #[test]
+    fn a_batch_sent_again_keeps_its_sequence_numbers() {
+        let (mut session, mut lost) = producer(ProducerOptions::default().idempotent(7, 1, 0));
+        lost.push(Instant(0), b"a", RecordExtras::default());
+        lost.cut(&mut session).unwrap();
+        let (mut session, mut next) = producer(lost.options().clone());
+        for batch in lost.unconfirmed_batches() {
+            next.resend(&mut session, batch.clone()).unwrap();
+        }
+        assert_eq!(next.unconfirmed_batches().collect::<Vec<_>>(), lost.unconfirmed_batches().collect::<Vec<_>>());
+        assert_eq!(next.options().idempotent.unwrap().next_sequence, 1);
+    }
+
+    #[test]
+    fn what_need_not_be_confirmed_is_not_remembered() {
+        let (mut session, mut producer) = producer(ProducerOptions::at_most_once().window(1));
+        for _ in 0..3 {
+            producer.push(Instant(0), b"a", RecordExtras::default());
+            producer.cut(&mut session).unwrap();
+            assert!(producer.has_room());
         }
     }
 }

@@ -31,6 +31,7 @@ impl ConnectOptions {
         }
     }
 
+    /// As whom.
     #[must_use]
     pub fn api_key(mut self, key: &str) -> ConnectOptions {
         self.session.api_key = key.into();
@@ -51,18 +52,21 @@ impl ConnectOptions {
         self
     }
 
+    /// For each address that the host has, and for the handshake.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> ConnectOptions {
         self.connect_timeout = timeout;
         self
     }
 
+    /// How long a call waits for its answer.
     #[must_use]
     pub fn answer_timeout(mut self, timeout: Duration) -> ConnectOptions {
         self.answer_timeout = timeout;
         self
     }
 
+    /// How long the broker may not read what is sent.
     #[must_use]
     pub fn write_timeout(mut self, timeout: Duration) -> ConnectOptions {
         self.write_timeout = timeout;

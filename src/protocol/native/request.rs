@@ -69,6 +69,7 @@ pub enum Request<'a> {
         version: u16,
         capabilities: u64,
     },
+    /// The key is never to be logged.
     Auth {
         key: &'a str,
     },
