@@ -312,14 +312,18 @@ impl Core {
     }
 
     /// The bytes that a fetch asked for.
-    pub(super) fn history_read(&mut self, log: usize, serial: u64, bytes: &bytes::Bytes) {
-        let Some(index) = self.reads.remove(&serial) else { return };
+    pub(super) fn history_read(&mut self, log: usize, ticket: crate::wal::Ticket, serial: u64, bytes: &bytes::Bytes) {
+        let index = self.reads.remove(&serial);
+        let wanted = index.and_then(|index| self.subscriptions[index].reading.take());
+        let (Some(index), Some(wanted)) = (index, wanted) else {
+            self.logs[log].log.read_answered(ticket);
+            return;
+        };
         let serving = &mut self.subscriptions[index];
-        let Some(wanted) = serving.reading.take() else { return };
         let id = self.partitions[serving.sub.partition].id.expect("fetched by id");
         self.memory.history -= serving.history.iter().map(|held| held.bytes.len()).sum::<usize>();
         serving.history.clear();
-        for batch in self.logs[log].log.batches(id, bytes) {
+        for batch in self.logs[log].log.batches(ticket, id, bytes) {
             match batch {
                 Ok((place, bytes)) => {
                     let expires_at = match place.expires_at.0 {
