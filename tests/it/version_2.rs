@@ -240,8 +240,10 @@ fn subscriptions_start_where_they_are_told() {
     let broker = Broker::in_memory(RETRY_LATER);
     let client = broker.client();
     let _keeper = client.subscribe(&SubscribeOptions::new("start").at_least_once().durable("keeper")).unwrap();
-    let publish = |value: u8| client.publish("start", &[value], &PublishOptions::at_least_once()).unwrap();
-    (0..5).for_each(|value| drop(publish(value)));
+    let publish = |value: u8| {
+        client.publish("start", &[value], &PublishOptions::at_least_once()).unwrap();
+    };
+    (0..5).for_each(publish);
     let first = |options: SubscribeOptions| {
         let client = broker.client();
         let mut subscription = client.subscribe(&options.at_least_once()).unwrap();
@@ -290,7 +292,7 @@ fn a_second_member_of_an_exclusive_subscription_is_refused_with_409() {
 
 #[test]
 fn a_repeated_batch_of_an_idempotent_producer_is_one_batch() {
-    let broker = Broker::in_memory("");
+    let broker = Broker::new("");
     let client = broker.client();
     let mut subscription = client.subscribe(&SubscribeOptions::new("once").at_least_once()).unwrap();
     let options = ProducerOptions::at_least_once().batch(1, 1 << 20).outcomes();

@@ -228,6 +228,14 @@ impl Broker {
         command.spawn().expect("the command can be run")
     }
 
+    /// Memory of the process, as the kernel counts it.
+    pub fn resident_bytes(&self) -> usize {
+        let file = format!("/proc/{}/statm", self.child.id());
+        let text = fs::read_to_string(file).expect("the broker runs");
+        let pages: usize = text.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a number of pages");
+        pages * 4096
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id() as i32), signal).expect("our own child");
     }

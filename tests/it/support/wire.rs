@@ -72,18 +72,36 @@ impl Wire {
     }
 
     /// Says as much as goes without waiting; gives the number of bytes that went.
+    #[track_caller]
     pub fn say_without_waiting(&mut self, bytes: &[u8]) -> usize {
+        self.try_say_without_waiting(bytes).expect("the broker has not closed")
+    }
+
+    /// `None` if the broker has closed.
+    pub fn try_say_without_waiting(&mut self, bytes: &[u8]) -> Option<usize> {
         self.stream.set_nonblocking(true).expect("a socket");
         let mut said = 0;
-        while said < bytes.len() {
+        let open = loop {
             match self.stream.write(&bytes[said..]) {
+                Ok(0) => break true,
                 Ok(more) => said += more,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) => panic!("the broker has closed: {error}"),
+                Err(error) => break error.kind() == ErrorKind::WouldBlock,
             }
-        }
+        };
         self.stream.set_nonblocking(false).expect("a socket");
-        said
+        open.then_some(said)
+    }
+
+    /// Whether the broker has closed; what it said before is forgotten.
+    pub fn has_ended(&mut self) -> bool {
+        self.stream.set_nonblocking(true).expect("a socket");
+        let mut bytes = [0; 4096];
+        let read = self.stream.read(&mut bytes);
+        self.stream.set_nonblocking(false).expect("a socket");
+        match read {
+            Ok(count) => count == 0,
+            Err(error) => error.kind() != ErrorKind::WouldBlock,
+        }
     }
 
     /// Exactly these bytes come next.
@@ -175,7 +193,7 @@ impl Wire {
         socket.set_linger(Some(Duration::ZERO)).expect("a TCP socket");
     }
 
-    /// A fixture: `>` begins what we say, `<` what the broker says. `now_and_then` is called between the lines.
+    /// A fixture: `>` begins what we say, `<` what the broker says.
     #[track_caller]
     pub fn play(&mut self, session: &str) {
         for line in hex::lines(session) {
