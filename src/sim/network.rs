@@ -664,6 +664,6 @@ mod tests {
     }
 
     pub fn session() -> crate::shard::session::Session {
-        crate::shard::session::Session {}
+        crate::shard::session::Session::new()
     }
 }

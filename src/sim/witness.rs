@@ -23,17 +23,51 @@ use crate::protocol::native::{Request, Split};
 #[derive(Debug)]
 pub enum Fact {
     /// The broker has taken a publish, by its own word.
-    Published { ids: Vec<MessageId>, said: Published },
-    Refused { ids: Vec<MessageId>, code: u16 },
+    Published {
+        ids: Vec<MessageId>,
+        said: Published,
+    },
+    Refused {
+        ids: Vec<MessageId>,
+        code: u16,
+    },
     /// `said`: version 2 only.
-    Subscribed { sub: SubId, link: LinkId, said: Option<Subscribed>, credit: (u32, u32) },
-    Source { sub: SubId, topic: TopicId, next_offset: Offset },
+    Subscribed {
+        sub: SubId,
+        link: LinkId,
+        said: Option<Subscribed>,
+        credit: (u32, u32),
+    },
+    Source {
+        sub: SubId,
+        topic: TopicId,
+        next_offset: Offset,
+    },
     /// One frame of deliveries.
-    Sent { sub: SubId, link: LinkId, records: u32, bytes: usize },
+    Sent {
+        sub: SubId,
+        link: LinkId,
+        records: u32,
+        bytes: usize,
+    },
     Delivered(Delivery),
-    Credited { sub: SubId, link: LinkId, messages: u32, bytes: u32 },
-    Settled { sub: SubId, link: LinkId, topic: TopicId, which: Which },
-    Unsubscribed { sub: SubId, link: LinkId, delete: bool },
+    Credited {
+        sub: SubId,
+        link: LinkId,
+        messages: u32,
+        bytes: u32,
+    },
+    Settled {
+        sub: SubId,
+        link: LinkId,
+        topic: TopicId,
+        which: Which,
+    },
+    Unsubscribed {
+        sub: SubId,
+        link: LinkId,
+        delete: bool,
+    },
 }
 
 /// One message, delivered once.
@@ -129,7 +163,9 @@ impl Witness {
                     let bytes = watched.up.split_to(frame.end).freeze();
                     let payload = &bytes[frame.payload];
                     match request::decode(watched.version, frame.kind, payload) {
-                        Ok(request) => watched.request(book, now, link, (frame.correlation, payload), request, &mut facts),
+                        Ok(request) => {
+                            watched.request(book, now, link, (frame.correlation, payload), request, &mut facts)
+                        }
                         Err(malformed) => watched.blind |= malformed.close,
                     }
                 }
@@ -297,7 +333,9 @@ impl Watched {
                 }
             }
             Response::Source(said) => facts.extend(self.source(book, &said)),
-            Response::Deliver { deliver, batch } => self.delivered(book, link, &deliver, payload, &payload[batch], facts)?,
+            Response::Deliver { deliver, batch } => {
+                self.delivered(book, link, &deliver, payload, &payload[batch], facts)?
+            }
             Response::Publish(said) => facts.push(self.delivered_v1(book, link, correlation, &said)?),
             _ => {}
         }
