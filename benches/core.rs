@@ -1,13 +1,15 @@
 //! What one core costs: bytes in, frames handled, records placed, deliveries out; no sockets, no disk.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use blipmq::auth::{Key, KeyRing, Secret};
+use blipmq::config::TopicRules;
 use blipmq::model::record_batch::BatchBuilder;
-use blipmq::model::{ConnId, Instant, Limits, Offset, OverflowPolicy, Qos, ShardId, Timestamp};
+use blipmq::model::{Backoff, ConnId, Instant, Limits, Offset, OverflowPolicy, Qos, ShardId, Timestamp};
 use blipmq::protocol::native::frame::head;
 use blipmq::protocol::native::kind;
-use blipmq::shard::{Action, Arrival, Core, CoreOptions, DeliveryDefaults, Event};
+use blipmq::shard::{Action, Arrival, Core, CoreOptions, Event};
 use bytes::{BufMut, BytesMut};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
@@ -21,14 +23,9 @@ fn core() -> Core {
         overflow: OverflowPolicy::Block,
         limits: Limits::default(),
         keys: KeyRing::new([Key::plain(&Secret::new(KEY.as_bytes()).unwrap())]).unwrap(),
-        delivery: DeliveryDefaults {
-            max_retries: 3,
-            retry_backoff_ms: 100,
-            retry_backoff_cap_ms: 30_000,
-            dead_letter: None,
-            ttl_ms: 0,
-        },
-        topics: Vec::new(),
+        max_retries: 3,
+        retry: Backoff { base: Duration::from_millis(100), cap: Duration::from_secs(30) },
+        topics: TopicRules::default(),
         seed: 1,
     };
     Core::new(options, Instant(1), Vec::new())

@@ -1,6 +1,50 @@
 //! The only room that knows glommio and the kernel.
+//!
+//! ```text
+//! run        start, wait, stop            preflight, cores, data_dir, filesystem, signals, failure, control
+//! executor   what runs on one core        recover, clock, gauges
+//! shard      tells the core, acts         connections, connection, reader, writer, outbox, read_buffer
+//!            its sockets, devices, peers  listener, log_device, log_folder, segment_file, mesh
+//!            its tasks                    alarm, bell, turns, pulse
+//! ```
 
-/// Runs a broker until it ends; gives the process's exit code.
-pub fn run(_config: crate::config::Config) -> i32 {
-    1
-}
+pub mod alarm;
+pub mod bell;
+pub mod clock;
+pub mod connection;
+pub mod connections;
+pub mod control;
+pub mod cores;
+pub mod daemon;
+pub mod data_dir;
+pub mod executor;
+pub mod failure;
+pub mod filesystem;
+pub mod gauges;
+pub mod listener;
+pub mod log_device;
+pub mod log_folder;
+pub mod mesh;
+pub mod outbox;
+pub mod preflight;
+pub mod pulse;
+pub mod read_buffer;
+pub mod reader;
+pub mod recover;
+pub mod run;
+pub mod segment_file;
+pub mod shard;
+pub mod signals;
+pub mod turns;
+pub mod writer;
+
+pub use control::{Control, Order};
+pub use daemon::run;
+pub use executor::MakeCore;
+pub use failure::{Exit, Failure};
+pub use gauges::Gauges;
+pub use run::{Broker, Prepared, Settings};
+pub use shard::Logic;
+
+#[cfg(test)]
+mod tests;

@@ -15,8 +15,9 @@ use super::stats::Stats;
 use super::timers::Timers;
 use crate::auth::KeyRing;
 use crate::broker::Partition;
+use crate::config::TopicRules;
 use crate::model::record_batch::BatchBuilder;
-use crate::model::{ConnId, Instant, Limits, LogId, Offset, OverflowPolicy, Pattern, ShardId, TopicName};
+use crate::model::{Backoff, ConnId, Instant, Limits, LogId, Offset, OverflowPolicy, ShardId, TopicName};
 use crate::wal::Log;
 
 /// What a core is made with.
@@ -30,30 +31,12 @@ pub struct CoreOptions {
     pub overflow: OverflowPolicy,
     pub limits: Limits,
     pub keys: KeyRing,
-    pub delivery: DeliveryDefaults,
-    /// The first that matches a topic's name decides.
-    pub topics: Vec<TopicRule>,
+    /// Redeliveries and their delays, where a subscription says nothing of them.
+    pub max_retries: u16,
+    pub retry: Backoff,
+    pub topics: TopicRules,
     /// Chance is an input.
     pub seed: u64,
-}
-
-/// How subscriptions retry that say nothing of it.
-#[derive(Debug, Clone)]
-pub struct DeliveryDefaults {
-    pub max_retries: u16,
-    pub retry_backoff_ms: u64,
-    pub retry_backoff_cap_ms: u64,
-    pub dead_letter: Option<TopicName>,
-    /// Zero: records do not expire.
-    pub ttl_ms: u64,
-}
-
-/// What the operator said of the topics that match a pattern.
-#[derive(Debug, Clone)]
-pub struct TopicRule {
-    pub pattern: Pattern,
-    pub ttl_ms: Option<u64>,
-    pub dead_letter: Option<TopicName>,
 }
 
 /// Another shard, as this one sees it.
@@ -114,6 +97,11 @@ pub struct Core {
     pub(super) drain: super::drain::Drain,
     pub(super) serial: u64,
     pub(super) stats: Stats,
+    pub(super) latency: Box<super::latency::Latency>,
+    /// Operators' reads of a log under way, by the number they were asked for with.
+    pub(super) browses: BTreeMap<u64, super::admin_read::Browse>,
+    pub(super) replays: super::admin_replay::Replays,
+    pub(super) orders: super::admin::Orders,
 }
 
 impl Core {
@@ -152,6 +140,10 @@ impl Core {
             drain: Default::default(),
             serial: 0,
             stats: Stats { shard: options.shard.0, ..Stats::default() },
+            latency: Default::default(),
+            browses: BTreeMap::new(),
+            replays: Default::default(),
+            orders: Default::default(),
             options,
         };
         for (id, log) in logs {

@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::model::{Chunk, ConnId, Pattern, Qos, ShardId};
+use crate::model::{Chunk, ConnId, Pattern, ShardId};
 
 /// Index of a link on this shard.
 pub type LinkIndex = usize;
@@ -35,7 +35,6 @@ pub struct Link {
 #[derive(Debug)]
 pub struct Binding {
     pub id: u64,
-    pub qos: Qos,
     pub auto_settle: bool,
     /// Version 1: delivered on POLL, not against credit.
     pub polled: bool,

@@ -259,7 +259,6 @@ impl Core {
         let exact = pattern.exact();
         let binding = Binding {
             id,
-            qos: options.qos,
             auto_settle: options.auto_settle,
             polled: options.polled,
             credit_messages: 0,
@@ -407,7 +406,7 @@ impl Core {
         index
     }
 
-    fn start_offset(&self, partition: usize, start: StartAt) -> Offset {
+    pub(super) fn start_offset(&self, partition: usize, start: StartAt) -> Offset {
         let partition = &self.partitions[partition];
         let wanted = match start {
             StartAt::Latest => partition.next(),
@@ -422,22 +421,18 @@ impl Core {
     }
 
     pub(super) fn retry_policy(&self, partition: usize, options: &SubscribeOptions) -> RetryPolicy {
-        let topic = self.partitions[partition].topic.as_str();
-        let defaults = &self.options.delivery;
-        let rule = self.options.topics.iter().find(|rule| rule.pattern.matches(topic));
+        let topic = &self.partitions[partition].topic;
+        let default = self.options.retry;
         let base = match options.retry_delay_ms {
-            0 => defaults.retry_backoff_ms,
-            ms => u64::from(ms),
+            0 => default.base,
+            ms => Duration::from_millis(u64::from(ms)),
         };
-        let by_topic = rule.and_then(|rule| rule.dead_letter.clone()).or_else(|| defaults.dead_letter.clone());
+        let dead_letter = options.dead_letter.clone().or_else(|| self.options.topics.dead_letter(topic));
         RetryPolicy {
-            backoff: Backoff {
-                base: Duration::from_millis(base),
-                cap: Duration::from_millis(defaults.retry_backoff_cap_ms.max(base)),
-            },
-            max_retries: options.max_retries.unwrap_or(defaults.max_retries),
+            backoff: Backoff { base, cap: default.cap.max(base) },
+            max_retries: options.max_retries.unwrap_or(self.options.max_retries),
             // A dead letter that is not settled either does not go round in circles.
-            dead_letter: options.dead_letter.clone().or(by_topic).filter(|dead| dead.as_str() != topic),
+            dead_letter: dead_letter.filter(|dead| dead != topic),
         }
     }
 

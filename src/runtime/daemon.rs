@@ -1,0 +1,171 @@
+//! The daemon: from a configuration to an exit code.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use super::failure::{Exit, Failure, end_process_on_panic};
+use super::run::{Broker, IO_MEMORY, Prepared, Settings};
+use super::{MakeCore, signals};
+use crate::auth::{Key, KeyRing, Secret, generate};
+use crate::config::{Config, Cores};
+use crate::shard::{Core, CoreOptions};
+use crate::wal::{Log, LogOptions};
+
+/// Runs the broker until it is told to stop; returns the exit code of the process.
+pub fn run(config: Config) -> i32 {
+    start_logging(&config);
+    end_process_on_panic();
+    match serve(&config) {
+        Ok(()) => Exit::Clean as i32,
+        Err(failure) => {
+            eprintln!("{failure}");
+            failure.exit as i32
+        }
+    }
+}
+
+fn start_logging(config: &Config) {
+    let mut builder = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"));
+    if config.log_format == crate::config::LogFormat::Json {
+        builder.format(|out, record| {
+            let line = serde_json::json!({
+                "time": out.timestamp_millis().to_string(),
+                "level": record.level().as_str(),
+                "target": record.target(),
+                "message": record.args().to_string(),
+            });
+            writeln!(out, "{line}")
+        });
+    }
+    // An embedder may have a logger already.
+    let _ = builder.try_init();
+}
+
+fn serve(config: &Config) -> Result<(), Failure> {
+    let prepared = Prepared::new(settings(config))?;
+    for warning in &prepared.ground().warnings {
+        log::warn!("{warning}");
+    }
+    let keys = keys(config, &prepared)?;
+    let make_core = core_maker(config, &prepared, keys);
+    let lines = introduction(config, &prepared);
+    let broker = prepared.start(make_core)?;
+    signals::listen(broker.reports()).map_err(|error| {
+        Failure::new(Exit::Unexpected, format!("cannot listen to signals: {error}"), "see the limits of this process")
+    })?;
+    introduce(&lines, &broker);
+    broker.wait()
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        address: config.address(),
+        cores: match &config.cores {
+            Cores::All => 0,
+            Cores::Count(count) => *count,
+            Cores::These(cores) => cores.len(),
+        },
+        these: match &config.cores {
+            Cores::These(cores) => Some(cores.clone()),
+            _ => None,
+        },
+        pin: None,
+        data_dir: config.wal_path.clone(),
+        wal: config.wal,
+        fsync: config.fsync_policy,
+        recovery: config.recovery,
+        connections_max: config.limits.connections_max,
+        io_memory: IO_MEMORY,
+        spin: config.spin,
+        shutdown_timeout: config.shutdown_timeout,
+    }
+}
+
+/// The configured keys, or, with none configured, one of our own in the data directory.
+fn keys(config: &Config, prepared: &Prepared) -> Result<KeyRing, Failure> {
+    let wrong = |error: String| Failure::new(Exit::DataDirectory, error, "remove the file to get a new key");
+    let ring = config.key_ring().map_err(|error| wrong(error.to_string()))?;
+    if !ring.is_empty() {
+        return Ok(ring);
+    }
+    let mut random = [0; 32];
+    getrandom::fill(&mut random).map_err(|error| wrong(format!("no random numbers for an API key: {error}")))?;
+    let text = prepared.directory().api_key(|| String::from_utf8_lossy(generate(random).expose()).into_owned())?;
+    let secret = Secret::from_file_text(&text).map_err(|error| wrong(format!("the generated API key: {error}")))?;
+    ring.with(Key::plain(&secret)).map_err(|error| wrong(error.to_string()))
+}
+
+fn core_maker(config: &Config, prepared: &Prepared, keys: KeyRing) -> MakeCore {
+    let ground = prepared.ground();
+    let shards = ground.cores.cpus.len() as u16;
+    let logs = ground.logs;
+    let config = config.clone();
+    Arc::new(move |shard, now, recovered| {
+        let options = CoreOptions {
+            shard,
+            shards,
+            logs,
+            overflow: config.overflow,
+            limits: config.limits_for(usize::from(shards)),
+            keys: keys.clone(),
+            max_retries: config.max_retries,
+            retry: config.retry,
+            topics: config.topics.clone(),
+            seed: now.0 ^ u64::from(shard.0) << 48,
+        };
+        let logs = recovered.into_iter().map(|(log, recovered)| {
+            let options = LogOptions {
+                log,
+                segment_size: config.segment_bytes,
+                fsync: config.fsync_policy,
+                retention_ms: config.retention_ms,
+                retention_bytes: config.retention_bytes / u64::from(logs),
+                low_water: config.disk_low_water_bytes,
+            };
+            (log, Log::new(options, recovered))
+        });
+        Box::new(Core::new(options, now, logs.collect()))
+    })
+}
+
+/// What the operator reads at the start, but for the address: that is known when the port is.
+struct Introduction {
+    cores: String,
+    storage: String,
+    metrics: String,
+    key: String,
+}
+
+fn introduction(config: &Config, prepared: &Prepared) -> Introduction {
+    let plan = &prepared.ground().cores;
+    let count = plan.cpus.len();
+    let cores = match plan.pinned {
+        true => format!("{count} shard(s), one on each of the cores {:?}", plan.cpus),
+        false => format!("{count} shard(s), not bound to cores"),
+    };
+    let storage = match config.wal {
+        true => format!("{} ({})", config.wal_path.display(), config.describe_loss_window()),
+        false => config.describe_loss_window(),
+    };
+    let own = config.key_ring().is_ok_and(|ring| ring.is_empty());
+    let key = match own {
+        true => format!("generated, in {}", config.wal_path.join(crate::config::API_KEY_FILE).display()),
+        false => "as configured".into(),
+    };
+    Introduction { cores, storage, metrics: config.metrics_address().to_string(), key }
+}
+
+/// Lines for people, and the address for whoever started us with port 0. Nobody reading is no reason to stop.
+fn introduce(lines: &Introduction, broker: &Broker) {
+    let mut out = std::io::stdout().lock();
+    let address = broker.address;
+    let port = if address.port() == 5555 { String::new() } else { format!(" --addr {address}") };
+    let _ = writeln!(out, "blipmqd {}", env!("CARGO_PKG_VERSION"));
+    let _ = writeln!(out, "cores        {}", lines.cores);
+    let _ = writeln!(out, "listening on {address}");
+    let _ = writeln!(out, "data         {}", lines.storage);
+    let _ = writeln!(out, "API key      {}", lines.key);
+    let _ = writeln!(out, "metrics      http://{}/metrics", lines.metrics);
+    let _ = writeln!(out, "next         blipmq{port} sub demo   and, elsewhere,   blipmq{port} pub demo hello");
+    let _ = out.flush();
+}

@@ -1,0 +1,247 @@
+//! Carries out what a log asks of its device.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use glommio::timer::sleep;
+use nix::sys::statvfs::statvfs;
+
+use super::filesystem::WriteMode;
+use super::log_folder;
+use super::segment_file::{Block, SegmentFile, remove, rename, sync_directory};
+use super::shard::Shard;
+use crate::model::{LogId, Lsn};
+use crate::shard::Event;
+use crate::wal::{LogAction, LogEvent, LogFailure};
+
+/// How often the log is told how much room there is.
+const SPACE_EVERY: Duration = Duration::from_secs(1);
+/// Segments kept open beside those being written; readers of old ones open them again.
+const OPEN_MAX: usize = 32;
+
+/// The files of one log. Lives on the shard that runs the log; nobody else touches its folder.
+#[derive(Debug)]
+pub struct LogDevice {
+    log: LogId,
+    folder: PathBuf,
+    mode: WriteMode,
+    open: RefCell<HashMap<Lsn, Rc<SegmentFile>>>,
+}
+
+impl LogDevice {
+    /// The device of `log` in `folder`, which is there.
+    pub fn new(log: LogId, folder: PathBuf, mode: WriteMode) -> Rc<LogDevice> {
+        Rc::new(LogDevice { log, folder, mode, open: RefCell::default() })
+    }
+
+    /// Whose it is.
+    pub fn id(&self) -> LogId {
+        self.log
+    }
+
+    /// Where its files are.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// How they are written.
+    pub fn mode(&self) -> WriteMode {
+        self.mode
+    }
+
+    /// Starts what the log asks for and answers when it is done. A write's bytes are gathered before this returns.
+    pub fn start(self: &Rc<Self>, shard: &Rc<Shard>, action: LogAction) {
+        let (device, answered) = (self.clone(), shard.clone());
+        match action {
+            LogAction::Write { ticket, segment, position, pieces, len } => {
+                let block = Block::of_group(&pieces, len, self.mode);
+                shard.spawn(async move {
+                    let done = device.write(segment, position, block).await;
+                    device.answer(&answered, "write", Some(segment), done.map(|()| LogEvent::Written { ticket }));
+                });
+            }
+            LogAction::Sync { ticket, segment } => shard.spawn(async move {
+                let done = device.sync(segment).await;
+                device.answer(&answered, "sync", Some(segment), done.map(|()| LogEvent::Synced { ticket }));
+            }),
+            LogAction::Read { ticket, segment, position, len, purpose } => shard.spawn(async move {
+                let done = device.read(segment, position, len).await;
+                let done = done.map(|bytes| LogEvent::Read { ticket, purpose, bytes });
+                device.answer(&answered, "read", Some(segment), done);
+            }),
+            LogAction::Prepare { segment, size, header, recycle } => shard.spawn_in_background(async move {
+                let done = device.prepare(segment, size, &header, recycle).await;
+                device.answer(&answered, "prepare", Some(segment), done.map(|()| LogEvent::Prepared { segment }));
+            }),
+            LogAction::Remove { segment } => shard.spawn_in_background(async move {
+                let done = device.remove(segment).await;
+                device.answer(&answered, "remove", Some(segment), done.map(|()| LogEvent::Removed { segment }));
+            }),
+            LogAction::SaveCheckpoint { ticket, bytes } => shard.spawn_in_background(async move {
+                let done = device.save_checkpoint(&bytes).await;
+                device.answer(&answered, "checkpoint", None, done.map(|()| LogEvent::CheckpointSaved { ticket }));
+            }),
+        }
+    }
+
+    fn answer(&self, shard: &Rc<Shard>, operation: &'static str, segment: Option<Lsn>, done: io::Result<LogEvent>) {
+        let event = done.unwrap_or_else(|error| LogEvent::Failed(failure(operation, segment, &error)));
+        shard.drive(Event::Log { log: self.log, event });
+    }
+
+    async fn write(&self, segment: Lsn, position: u64, block: Block) -> io::Result<()> {
+        self.file(segment).await?.write(block, position).await
+    }
+
+    async fn sync(&self, segment: Lsn) -> io::Result<()> {
+        self.file(segment).await?.sync().await
+    }
+
+    /// Reads exactly `len` bytes.
+    pub async fn read(&self, segment: Lsn, position: u64, len: usize) -> io::Result<Bytes> {
+        let bytes = self.read_up_to(segment, position, len).await?;
+        if bytes.len() < len {
+            let got = bytes.len();
+            let text = format!("the segment ends after {got} of {len} bytes at {position}");
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
+        }
+        Ok(bytes)
+    }
+
+    /// Reads `len` bytes, or fewer at the end of the segment: recovery finds files that were cut.
+    pub async fn read_up_to(&self, segment: Lsn, position: u64, len: usize) -> io::Result<Bytes> {
+        self.file(segment).await?.read(position, len).await
+    }
+
+    /// Under its working name until it is ready: a segment that is there is whole, whenever the power goes.
+    async fn prepare(&self, segment: Lsn, size: u64, header: &[u8], recycle: Option<Lsn>) -> io::Result<()> {
+        let unfinished = log_folder::unfinished_segment(&self.folder, segment);
+        let made = self.make_ready(&unfinished, segment, size, header, recycle).await;
+        if made.is_err() {
+            // Gives the room back; what matters is the first error.
+            let _ = remove(&unfinished).await;
+        }
+        made
+    }
+
+    async fn make_ready(
+        &self,
+        unfinished: &Path,
+        segment: Lsn,
+        size: u64,
+        header: &[u8],
+        recycle: Option<Lsn>,
+    ) -> io::Result<()> {
+        if let Some(dead) = recycle {
+            self.close(dead).await;
+            rename(&log_folder::segment(&self.folder, dead), unfinished).await?;
+        }
+        let file = SegmentFile::create(unfinished, self.mode).await?;
+        if recycle.is_none() {
+            file.fill(size).await?;
+        }
+        file.write(Block::of(header, self.mode), 0).await?;
+        file.sync().await?;
+        rename(unfinished, &log_folder::segment(&self.folder, segment)).await?;
+        sync_directory(&self.folder).await?;
+        self.open.borrow_mut().insert(segment, Rc::new(file));
+        Ok(())
+    }
+
+    async fn remove(&self, segment: Lsn) -> io::Result<()> {
+        self.close(segment).await;
+        remove(&log_folder::segment(&self.folder, segment)).await?;
+        sync_directory(&self.folder).await
+    }
+
+    async fn save_checkpoint(&self, bytes: &[u8]) -> io::Result<()> {
+        let unfinished = log_folder::unfinished_checkpoint(&self.folder);
+        remove(&unfinished).await?;
+        let file = SegmentFile::create(&unfinished, WriteMode::Buffered).await?;
+        let written = async {
+            file.write(Block::Buffered(bytes.to_vec()), 0).await?;
+            file.sync().await
+        };
+        let written = written.await;
+        file.close().await;
+        written?;
+        rename(&unfinished, &log_folder::checkpoint(&self.folder)).await?;
+        sync_directory(&self.folder).await
+    }
+
+    async fn file(&self, segment: Lsn) -> io::Result<Rc<SegmentFile>> {
+        if let Some(file) = self.open.borrow().get(&segment) {
+            return Ok(file.clone());
+        }
+        let path = log_folder::segment(&self.folder, segment);
+        let file = Rc::new(SegmentFile::open(&path, self.mode).await?);
+        self.close_some().await;
+        // Another reader may have opened it meanwhile; the later one stays, and both work.
+        self.open.borrow_mut().insert(segment, file.clone());
+        Ok(file)
+    }
+
+    /// The oldest go first: what is written is the newest.
+    async fn close_some(&self) {
+        while self.open.borrow().len() >= OPEN_MAX {
+            let oldest = self.open.borrow().keys().min().copied();
+            match oldest {
+                Some(oldest) => self.close(oldest).await,
+                None => return,
+            }
+        }
+    }
+
+    async fn close(&self, segment: Lsn) {
+        let file = self.open.borrow_mut().remove(&segment);
+        // Whoever still reads from it closes it by dropping the last reference.
+        if let Some(Ok(file)) = file.map(Rc::try_unwrap) {
+            file.close().await;
+        }
+    }
+
+    /// Closes everything, when the shard ends.
+    pub async fn close_all(&self) {
+        let all: Vec<Lsn> = self.open.borrow().keys().copied().collect();
+        for segment in all {
+            self.close(segment).await;
+        }
+    }
+
+    fn space(&self) -> io::Result<u64> {
+        let stat = statvfs(&self.folder)?;
+        Ok(stat.blocks_available().saturating_mul(stat.fragment_size()))
+    }
+}
+
+/// Tells the log now and then how much room there is.
+pub async fn watch_space(shard: Rc<Shard>, device: Rc<LogDevice>) {
+    loop {
+        match device.space() {
+            Ok(free) => shard.drive(Event::Log { log: device.log, event: LogEvent::Space { free } }),
+            Err(error) => log::warn!("log {}: cannot tell how much room there is: {error}", device.log),
+        }
+        sleep(SPACE_EVERY).await;
+    }
+}
+
+fn failure(operation: &'static str, segment: Option<Lsn>, error: &io::Error) -> LogFailure {
+    let full = matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT));
+    LogFailure { operation, segment, full, reason: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_from_a_broken_one() {
+        assert!(failure("prepare", None, &io::Error::from_raw_os_error(libc::ENOSPC)).full);
+        assert!(!failure("write", None, &io::Error::from_raw_os_error(libc::EIO)).full);
+    }
+}
