@@ -78,6 +78,36 @@ fn ticks(of: &Path) -> Option<Usage> {
     Some(Usage { user: nanos(fields.get(11)?)?, system: nanos(fields.get(12)?)? })
 }
 
+/// What a process has used, and holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sample {
+    /// CPU time so far.
+    pub usage: Usage,
+    /// Resident bytes now.
+    pub resident: Option<u64>,
+}
+
+impl Sample {
+    /// Of a process; `None` if there is none.
+    pub fn of_process(pid: u32) -> Option<Sample> {
+        Some(Sample { usage: Usage::of_process(pid)?, resident: resident(pid) })
+    }
+}
+
+/// CPU time of each thread of a process by name, where a name says which shard it runs (`shard-0`).
+pub fn shards(pid: u32) -> Vec<(String, u64)> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let mut shards: Vec<(String, u64)> = tasks
+        .filter_map(|task| {
+            let name = std::fs::read_to_string(task.path().join("comm")).ok()?.trim().to_owned();
+            name.starts_with("shard-").then_some(())?;
+            Some((name, exact(&task.path())?))
+        })
+        .collect();
+    shards.sort();
+    shards
+}
+
 /// Resident bytes of a process.
 pub fn resident(pid: u32) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;

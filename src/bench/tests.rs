@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::cpu::Usage;
+use super::cpu::Sample;
 use super::dialect::relay::Relay;
 use super::floor::relay::BareRelay;
 use super::load::{Outcome, Watcher, run};
@@ -11,7 +11,7 @@ use super::workload::{Pace, Stop, Workload, small};
 struct Nobody;
 
 impl Watcher for Nobody {
-    fn broker(&self) -> Option<Usage> {
+    fn broker(&self) -> Option<Sample> {
         None
     }
 

@@ -41,7 +41,7 @@ pub mod writer;
 
 pub use control::{Control, Order};
 pub use daemon::run;
-pub use executor::MakeCore;
+pub use executor::{LogOptionsOf, MakeCore, Makers};
 pub use failure::{Exit, Failure};
 pub use gauges::Gauges;
 pub use run::{Broker, Prepared, Settings};

@@ -14,7 +14,7 @@ use super::control::{Control, Order};
 use super::cores::{self, CorePlan};
 use super::data_dir::DataDir;
 use super::doorkeeper::Doorkeeper;
-use super::executor::{self, Life, MakeCore, Plan};
+use super::executor::{self, Life, Makers, Plan};
 use super::failure::{Exit, Failure};
 use super::filesystem::{self, WriteMode};
 use super::gauges::Gauges;
@@ -152,7 +152,7 @@ impl Prepared {
     }
 
     /// Starts all shards, waits until every one has recovered, then lets connections come.
-    pub fn start(self, make_core: MakeCore) -> Result<Broker, Failure> {
+    pub fn start(self, makers: Makers) -> Result<Broker, Failure> {
         let shards = self.ground.cores.cpus.len();
         let (sender, reports) = channel();
         let control = Control::new(shards);
@@ -178,7 +178,7 @@ impl Prepared {
                 life: Life { id, reports: sender.clone() },
                 gauges: gauges[index].clone(),
                 doorkeeper: doorkeeper.clone(),
-                make_core: make_core.clone(),
+                makers: makers.clone(),
             })?);
         }
         let broker = Broker {
