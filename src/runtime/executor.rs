@@ -14,6 +14,7 @@ use glommio::{ExecutorJoinHandle, Latency, LocalExecutorBuilder, Placement, Shar
 
 use super::clock::Clock;
 use super::control::{Mailbox, Order};
+use super::doorkeeper::Doorkeeper;
 use super::failure::{Exit, Failure};
 use super::filesystem::WriteMode;
 use super::gauges::Gauges;
@@ -80,6 +81,8 @@ pub struct Plan {
     pub life: Life,
     /// Its figures.
     pub gauges: Arc<Gauges>,
+    /// Counts the connections of all shards.
+    pub doorkeeper: Arc<Doorkeeper>,
     /// Makes its core.
     pub makers: Makers,
 }
@@ -153,6 +156,7 @@ async fn live(plan: Plan) {
         core,
         logs: devices,
         mesh,
+        doorkeeper: plan.doorkeeper,
         background: queue,
         reports: plan.life.reports.clone(),
     });

@@ -18,6 +18,7 @@ pub mod control;
 pub mod cores;
 pub mod daemon;
 pub mod data_dir;
+pub mod doorkeeper;
 pub mod executor;
 pub mod failure;
 pub mod filesystem;

@@ -13,6 +13,7 @@ use super::clock::Clock;
 use super::control::{Control, Order};
 use super::cores::{self, CorePlan};
 use super::data_dir::DataDir;
+use super::doorkeeper::Doorkeeper;
 use super::executor::{self, Life, Makers, Plan};
 use super::failure::{Exit, Failure};
 use super::filesystem::{self, WriteMode};
@@ -158,6 +159,7 @@ impl Prepared {
         let gauges: Vec<Arc<Gauges>> = (0..shards).map(|_| Arc::default()).collect();
         let doors: Vec<_> = self.bound.sockets.iter().map(|socket| socket.try_clone()).collect();
         let clock = Clock::start();
+        let doorkeeper = Arc::new(Doorkeeper::default());
         let mut executors = Vec::new();
         for (index, (ends, socket)) in mesh::ends(shards).into_iter().zip(self.bound.sockets).enumerate() {
             let id = ShardId(index as u16);
@@ -175,6 +177,7 @@ impl Prepared {
                 mailbox: control.mailbox(id),
                 life: Life { id, reports: sender.clone() },
                 gauges: gauges[index].clone(),
+                doorkeeper: doorkeeper.clone(),
                 makers: makers.clone(),
             })?);
         }

@@ -119,7 +119,7 @@ impl Logic for Clerk {
             Event::Connected { conn, arrival, .. } => {
                 self.connected += 1;
                 let unread = match arrival {
-                    Arrival::Accepted => BytesMut::new(),
+                    Arrival::Accepted(_) => BytesMut::new(),
                     Arrival::Moved(carry) => carry.unread,
                 };
                 self.unread.insert(conn, unread);

@@ -116,6 +116,7 @@ fn configuration(data: &Path, keys: &str) -> String {
         ("allowed_api_keys", format!("[{KEY:?}]")),
         ("max_connections", "500".into()),
         ("cores", "1".into()),
+        ("retry_backoff_cap_ms", "600000".into()),
         ("shutdown_timeout_ms", "500".into()),
     ];
     let said = |name: &str| keys.lines().any(|line| line.split('=').next().is_some_and(|key| key.trim() == name));
