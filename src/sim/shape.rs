@@ -65,6 +65,7 @@ impl Shape {
         let topics = roll_topics(dice);
         let calm_after = Duration::from_millis(dice.between(200, 1500));
         let fsync = roll_fsync(dice, plant);
+        let logged = fsync.is_some();
         let mut shape = Shape {
             cores: (0..12).map(|_| dice.between(1, 4) as u16).collect(),
             logs: dice.between(1, 4) as u16,
@@ -79,7 +80,7 @@ impl Shape {
             mesh: (Duration::from_micros(1), Duration::from_micros(*dice.pick(&[20, 500, 5000]))),
             troubles: Vec::new(),
             calm_after,
-            publishers: (0..dice.between(1, 3)).map(|number| roll_publisher(dice, number as usize, &topics)).collect(),
+            publishers: (0..dice.between(1, 3)).map(|number| roll_publisher(dice, number as usize, &topics, logged)).collect(),
             subscribers: roll_subscribers(dice, &topics),
             topics,
             vandals: usize::from(dice.chance(200)),
@@ -192,7 +193,7 @@ fn roll_trouble(dice: &mut Dice, shape: &Shape) -> Trouble {
     }
 }
 
-fn roll_publisher(dice: &mut Dice, number: usize, topics: &[TopicName]) -> PublisherPlan {
+fn roll_publisher(dice: &mut Dice, number: usize, topics: &[TopicName], logged: bool) -> PublisherPlan {
     let count = dice.between(1, topics.len() as u64 - 1);
     PublisherPlan {
         number,
@@ -204,7 +205,8 @@ fn roll_publisher(dice: &mut Dice, number: usize, topics: &[TopicName]) -> Publi
         len_max: *dice.pick(&[30, 300, LEN_MAX]),
         qos1_per_mille: *dice.pick(&[1000, 1000, 500, 0]),
         ttl_per_mille: *dice.pick(&[0, 0, 300]),
-        idempotent: dice.chance(700),
+        // Without a log nobody remembers sequence numbers.
+        idempotent: dice.chance(700) && logged,
         pause_max_us: *dice.pick(&[100, 2000, 20_000]),
     }
 }

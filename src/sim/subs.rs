@@ -28,6 +28,8 @@ pub struct Wanted {
     pub attempts_max: u16,
     pub dead_letter: Option<TopicId>,
     pub topics: Vec<TopicId>,
+    /// By pattern: several shards may serve it.
+    pub spread: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -44,8 +46,6 @@ pub struct Sub {
     pub sources: BTreeMap<TopicId, Source>,
     /// What it may still be sent, by link: records and bytes.
     pub credit: BTreeMap<LinkId, (i64, i64)>,
-    /// Messages in flight.
-    pub in_flight: usize,
 }
 
 /// One topic of a subscription.
@@ -58,11 +58,14 @@ pub struct Source {
     pub front: BTreeMap<LinkId, Offset>,
     /// Everything below is settled, by the subscriber's word.
     pub floor: Offset,
+    /// Messages in flight.
+    pub in_flight: usize,
 }
 
 /// One message given to one subscription.
 #[derive(Clone, Debug)]
 pub struct Given {
+    pub qos: Qos,
     pub offset: Option<Offset>,
     pub link: LinkId,
     pub attempt: u16,
@@ -95,7 +98,7 @@ impl Subs {
             self.by_key.insert(key, id);
         }
         let (sources, credit) = (BTreeMap::new(), BTreeMap::new());
-        self.all.push(Sub { key, wanted, alive: false, since: None, uncertain: false, sources, credit, in_flight: 0 });
+        self.all.push(Sub { key, wanted, alive: false, since: None, uncertain: false, sources, credit });
         id
     }
 
@@ -135,8 +138,9 @@ impl Subs {
         given.link = delivery.link;
         given.exhausted |= given.attempt >= wanted.attempts_max;
         given.settled |= wanted.auto_acknowledge;
+        given.qos = delivery.qos;
         let waits = delivery.qos == Qos::AtLeastOnce && !wanted.auto_acknowledge && !given.exhausted;
-        sub.in_flight = sub.in_flight + usize::from(waits) - usize::from(given.in_flight);
+        source.in_flight = source.in_flight + usize::from(waits) - usize::from(given.in_flight);
         given.in_flight = waits;
     }
 
@@ -147,9 +151,10 @@ impl Subs {
         if let (Which::UpTo(last), false) = (which, sub.wanted.shared) {
             source.floor = source.floor.max(last.plus(1));
         }
+        let in_flight = &mut source.in_flight;
         let named = source.given.iter_mut().filter(|(id, given)| which.names(**id, given) && given.link == link);
         for (_, given) in named {
-            sub.in_flight -= usize::from(given.in_flight);
+            *in_flight -= usize::from(given.in_flight);
             given.in_flight = false;
             if !matches!(which, Which::Refused(..)) {
                 given.settled = true;
@@ -169,7 +174,7 @@ impl Subs {
             source.front.remove(&link);
             for given in source.given.values_mut().filter(|given| given.link == link && given.in_flight) {
                 given.in_flight = false;
-                sub.in_flight -= 1;
+                source.in_flight -= 1;
             }
         }
     }
@@ -178,10 +183,10 @@ impl Subs {
     pub fn process_ended(&mut self, forgets: bool) {
         for sub in &mut self.all {
             sub.alive &= sub.key.is_some();
-            sub.in_flight = 0;
             sub.credit.clear();
             for source in sub.sources.values_mut() {
                 source.front.clear();
+                source.in_flight = 0;
                 source.given.values_mut().for_each(|given| given.process_ended(forgets));
             }
         }
@@ -190,7 +195,7 @@ impl Subs {
 
 impl Which {
     fn names(self, id: MessageId, given: &Given) -> bool {
-        match (self, given.offset) {
+        match (self, given.offset.filter(|_| given.qos == Qos::AtLeastOnce)) {
             (Which::One(one), _) => one == id,
             (Which::Range(first, last) | Which::Refused(first, last), Some(at)) => first <= at && at <= last,
             (Which::UpTo(last), Some(at)) => at <= last,
@@ -202,6 +207,7 @@ impl Which {
 impl Given {
     fn first(link: LinkId) -> Given {
         Given {
+            qos: Qos::AtMostOnce,
             offset: None,
             link,
             attempt: 0,

@@ -237,7 +237,7 @@ impl Watched {
         let attempts_max = book.attempts_default;
         let (shared, auto_acknowledge, dead_letter) = (false, false, None);
         let topics = vec![topic];
-        let wanted = Wanted { version: 1, qos, shared, auto_acknowledge, attempts_max, dead_letter, topics };
+        let wanted = Wanted { version: 1, qos, shared, auto_acknowledge, attempts_max, dead_letter, topics, spread: false };
         let sub = book.subs.wanted(key, wanted);
         self.asked.insert(correlation, Asked::Subscribe(sub, (0, 0)));
     }
@@ -252,6 +252,7 @@ impl Watched {
             attempts_max: said.max_retries.map_or(book.attempts_default, |retries| retries.saturating_add(1)),
             dead_letter: book.topic(said.dead_letter),
             topics: book.matching(said.pattern),
+            spread: book.topic(said.pattern).is_none(),
         };
         let sub = book.subs.wanted((!said.name.is_empty()).then_some(named), wanted);
         self.asked.insert(correlation, Asked::Subscribe(sub, (said.credit_messages, said.credit_bytes)));

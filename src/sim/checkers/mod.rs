@@ -28,6 +28,8 @@ pub struct Rules {
     /// How long letters between shards may be under way, there and back.
     pub grace: Duration,
     pub in_flight_max: usize,
+    /// `overflow = drop_oldest` without a log.
+    pub drops: bool,
 }
 
 /// All of them.
@@ -52,7 +54,7 @@ impl Checkers {
             committed: committed::Committed { fsync: rules.fsync, logged: rules.logged },
             published: published::Published,
             order: order::Order,
-            bounds: bounds::Bounds { in_flight_max: rules.in_flight_max },
+            bounds: bounds::Bounds { in_flight_max: rules.in_flight_max, drops: rules.drops },
             settled: settled::Settled { grace: rules.grace },
             expiry: expiry::Expiry { grace: rules.grace },
             rules,
