@@ -85,6 +85,8 @@ pub struct Given {
 pub struct Subs {
     all: Vec<Sub>,
     by_key: BTreeMap<SubKey, SubId>,
+    /// Settled by bytes that the broker has, but perhaps has not come to yet.
+    said: Vec<(LinkId, SubId, TopicId, MessageId)>,
 }
 
 impl Subs {
@@ -145,26 +147,42 @@ impl Subs {
     }
 
     /// A subscriber has said what becomes of some deliveries.
-    pub fn settled(&mut self, now: Instant, (id, link, topic): (SubId, LinkId, TopicId), which: Which) {
-        let sub = self.of_mut(id);
+    pub fn settled(&mut self, (id, link, topic): (SubId, LinkId, TopicId), which: Which) {
+        let sub = &mut self.all[id.0 as usize];
         let source = sub.sources.entry(topic).or_default();
         if let (Which::UpTo(last), false) = (which, sub.wanted.shared) {
             source.floor = source.floor.max(last.plus(1));
         }
         let in_flight = &mut source.in_flight;
-        let named = source.given.iter_mut().filter(|(id, given)| which.names(**id, given) && given.link == link);
-        for (_, given) in named {
+        // "Everything up to" means, of a shared subscription, what this member got.
+        let own = matches!(which, Which::UpTo(_)) && sub.wanted.shared;
+        let named = source.given.iter_mut().filter(|(id, given)| which.names(**id, given));
+        for (message, given) in named.filter(|(_, given)| !own || given.link == link) {
             *in_flight -= usize::from(given.in_flight);
             given.in_flight = false;
             if !matches!(which, Which::Refused(..)) {
                 given.settled = true;
-                given.settled_at.get_or_insert(now);
+                self.said.push((link, id, topic, *message));
             }
         }
     }
 
+    /// The broker has come to everything that it has read from links that it goes on reading.
+    pub fn handled(&mut self, now: Instant, reads: impl Fn(LinkId) -> bool) {
+        let Subs { all, said, .. } = self;
+        said.retain(|(link, sub, topic, message)| {
+            let handled = reads(*link);
+            let source = all[sub.0 as usize].sources.get_mut(topic);
+            if let Some(given) = source.and_then(|source| source.given.get_mut(message)).filter(|_| handled) {
+                given.settled_at.get_or_insert(now);
+            }
+            !handled
+        });
+    }
+
     /// A connection is gone.
     pub fn detach(&mut self, id: SubId, link: LinkId) {
+        self.said.retain(|said| said.0 != link || said.1 != id);
         let sub = self.of_mut(id);
         sub.credit.remove(&link);
         if sub.key.is_none() {

@@ -93,7 +93,7 @@ impl Checkers {
                 Ok(())
             }
             Fact::Settled { sub, link, topic, which } => {
-                book.subs.settled(now, (sub, link, topic), which);
+                book.subs.settled((sub, link, topic), which);
                 Ok(())
             }
             Fact::Unsubscribed { sub, link, delete } => {
