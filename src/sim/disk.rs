@@ -231,9 +231,8 @@ impl Disk {
                 })
             }
             LogAction::Prepare { segment, size, header, recycle } => {
-                let same_size = recycle.is_none_or(|old| {
-                    device.segments.get(&old).is_some_and(|image| image.len() as u64 == *size)
-                });
+                let same_size = recycle
+                    .is_none_or(|old| device.segments.get(&old).is_some_and(|image| image.len() as u64 == *size));
                 must(header.len() == BLOCK && same_size, "a segment is prepared with one block of header", || {
                     format!("log {log} segment {segment} recycling {recycle:?}")
                 })

@@ -271,7 +271,10 @@ mod tests {
         bench.ledger.synced(&mut bench.messages, &[1]);
         assert_eq!(bench.stage(1), Stage::Unwritten);
         bench.ledger.landed(&mut bench.messages, 0);
-        assert_eq!((bench.stage(0), bench.stage(1), bench.stage(2)), (Stage::Written, Stage::Written, Stage::Unwritten));
+        assert_eq!(
+            (bench.stage(0), bench.stage(1), bench.stage(2)),
+            (Stage::Written, Stage::Written, Stage::Unwritten)
+        );
         bench.ledger.synced(&mut bench.messages, &[0]);
         assert_eq!((bench.stage(0), bench.stage(1)), (Stage::Durable, Stage::Durable));
     }

@@ -80,7 +80,9 @@ impl Shape {
             mesh: (Duration::from_micros(1), Duration::from_micros(*dice.pick(&[20, 500, 5000]))),
             troubles: Vec::new(),
             calm_after,
-            publishers: (0..dice.between(1, 3)).map(|number| roll_publisher(dice, number as usize, &topics, logged)).collect(),
+            publishers: (0..dice.between(1, 3))
+                .map(|number| roll_publisher(dice, number as usize, &topics, logged))
+                .collect(),
             subscribers: roll_subscribers(dice, &topics),
             topics,
             vandals: usize::from(dice.chance(200)),

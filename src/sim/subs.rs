@@ -73,7 +73,9 @@ pub struct Given {
     pub times: u32,
     /// Delivered and unacknowledged, as far as the broker can know.
     pub in_flight: bool,
-    /// When the broker had read, in this process's life, that it is settled.
+    /// The broker has read, in this process's life, that it is settled.
+    pub said: bool,
+    /// When it had come to it, in this process's life,.
     pub settled_at: Option<Instant>,
     /// Settled at any time.
     pub settled: bool,
@@ -141,7 +143,7 @@ impl Subs {
         given.exhausted |= given.attempt >= wanted.attempts_max;
         given.settled |= wanted.auto_acknowledge;
         given.qos = delivery.qos;
-        let waits = delivery.qos == Qos::AtLeastOnce && !wanted.auto_acknowledge && !given.exhausted;
+        let waits = delivery.qos == Qos::AtLeastOnce && !wanted.auto_acknowledge && !given.exhausted && !given.said;
         source.in_flight = source.in_flight + usize::from(waits) - usize::from(given.in_flight);
         given.in_flight = waits;
     }
@@ -161,7 +163,7 @@ impl Subs {
             *in_flight -= usize::from(given.in_flight);
             given.in_flight = false;
             if !matches!(which, Which::Refused(..)) {
-                given.settled = true;
+                (given.settled, given.said) = (true, true);
                 self.said.push((link, id, topic, *message));
             }
         }
@@ -231,6 +233,7 @@ impl Given {
             attempt: 0,
             times: 0,
             in_flight: false,
+            said: false,
             settled_at: None,
             settled: false,
             exhausted: false,
@@ -240,6 +243,7 @@ impl Given {
     fn process_ended(&mut self, forgets: bool) {
         (self.in_flight, self.times, self.attempt) = (false, 0, 0);
         if forgets {
+            self.said = false;
             self.settled_at = None;
         }
     }

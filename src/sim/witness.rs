@@ -23,17 +23,50 @@ use crate::protocol::native::{Request, Split};
 #[derive(Debug)]
 pub enum Fact {
     /// The broker has taken a publish, by its own word.
-    Published { ids: Vec<MessageId>, said: Published },
-    Refused { ids: Vec<MessageId>, code: u16 },
+    Published {
+        ids: Vec<MessageId>,
+        said: Published,
+    },
+    Refused {
+        ids: Vec<MessageId>,
+        code: u16,
+    },
     /// `said`: version 2 only.
-    Subscribed { sub: SubId, link: LinkId, said: Option<Subscribed>, credit: (u32, u32) },
-    Source { sub: SubId, topic: TopicId, next_offset: Offset },
+    Subscribed {
+        sub: SubId,
+        link: LinkId,
+        said: Option<Subscribed>,
+        credit: (u32, u32),
+    },
+    Source {
+        sub: SubId,
+        topic: TopicId,
+        next_offset: Offset,
+    },
     /// One frame of deliveries.
-    Sent { sub: SubId, link: LinkId, records: u32, bytes: usize },
+    Sent {
+        sub: SubId,
+        link: LinkId,
+        records: u32,
+        bytes: usize,
+    },
     Delivered(Delivery),
-    Credited { sub: SubId, link: LinkId, messages: u32, bytes: u32 },
-    Settled { sub: SubId, link: LinkId, topic: TopicId, which: Which },
-    Unsubscribed { sub: SubId, link: LinkId, delete: bool },
+    Credited {
+        sub: SubId,
+        link: LinkId,
+        messages: u32,
+        bytes: u32,
+    },
+    Settled {
+        sub: SubId,
+        link: LinkId,
+        topic: TopicId,
+        which: Which,
+    },
+    Unsubscribed {
+        sub: SubId,
+        link: LinkId,
+    },
 }
 
 /// One message, delivered once.
@@ -129,7 +162,9 @@ impl Witness {
                     let bytes = watched.up.split_to(frame.end).freeze();
                     let payload = &bytes[frame.payload];
                     match request::decode(watched.version, frame.kind, payload) {
-                        Ok(request) => watched.request(book, now, link, (frame.correlation, payload), request, &mut facts),
+                        Ok(request) => {
+                            watched.request(book, now, link, (frame.correlation, payload), request, &mut facts)
+                        }
                         Err(malformed) => watched.blind |= malformed.close,
                     }
                 }
@@ -184,9 +219,9 @@ impl Watched {
             }
             Request::Publish(publish) => {
                 let ids: Vec<MessageId> = book.messages.identify(publish.message).into_iter().collect();
-                self.handed(book, now, correlation, ids);
+                self.handed(book, (now, link), correlation, ids);
             }
-            Request::PublishBatch(said) => self.batch_handed(book, now, correlation, &said, payload),
+            Request::PublishBatch(said) => self.batch_handed(book, (now, link), correlation, &said, payload),
             Request::Subscribe { topic, qos } => self.subscribe(book, correlation, topic, qos),
             Request::SubscribeWith(said) => self.subscribe_with(book, correlation, &said),
             Request::Credit(credit) => {
@@ -203,7 +238,10 @@ impl Watched {
             }
             Request::Unsubscribe { subscription, delete } => {
                 if let Some(sub) = self.subs.remove(&subscription) {
-                    facts.push(Fact::Unsubscribed { sub, link, delete });
+                    if delete {
+                        book.subs.delete(sub);
+                    }
+                    facts.push(Fact::Unsubscribed { sub, link });
                 }
             }
             Request::Auth { .. }
@@ -214,20 +252,23 @@ impl Watched {
         }
     }
 
-    fn batch_handed(&mut self, book: &mut Book, now: Instant, correlation: u64, said: &PublishBatch, payload: &[u8]) {
+    fn batch_handed(
+        &mut self,
+        book: &mut Book,
+        (now, link): (Instant, LinkId),
+        correlation: u64,
+        said: &PublishBatch,
+        payload: &[u8],
+    ) {
         let batch = &payload[said.batch.clone()];
         if record_batch::check(batch).is_ok() {
             let ids = record_batch::records(batch).filter_map(|record| book.messages.identify(record.value)).collect();
-            self.handed(book, now, correlation, ids);
+            self.handed(book, (now, link), correlation, ids);
         }
     }
 
-    fn handed(&mut self, book: &mut Book, now: Instant, correlation: u64, ids: Vec<MessageId>) {
-        for id in &ids {
-            let message = book.messages.of_mut(*id);
-            message.handed.get_or_insert(now);
-            message.handed_last = Some(now);
-        }
+    fn handed(&mut self, book: &mut Book, (now, link): (Instant, LinkId), correlation: u64, ids: Vec<MessageId>) {
+        ids.iter().for_each(|id| book.messages.read(now, link, *id));
         self.asked.insert(correlation, Asked::Publish(ids));
     }
 
@@ -237,7 +278,8 @@ impl Watched {
         let attempts_max = book.attempts_default;
         let (shared, auto_acknowledge, dead_letter) = (false, false, None);
         let topics = vec![topic];
-        let wanted = Wanted { version: 1, qos, shared, auto_acknowledge, attempts_max, dead_letter, topics, spread: false };
+        let wanted =
+            Wanted { version: 1, qos, shared, auto_acknowledge, attempts_max, dead_letter, topics, spread: false };
         let sub = book.subs.wanted(key, wanted);
         self.asked.insert(correlation, Asked::Subscribe(sub, (0, 0)));
     }
@@ -298,7 +340,9 @@ impl Watched {
                 }
             }
             Response::Source(said) => facts.extend(self.source(book, &said)),
-            Response::Deliver { deliver, batch } => self.delivered(book, link, &deliver, payload, &payload[batch], facts)?,
+            Response::Deliver { deliver, batch } => {
+                self.delivered(book, link, &deliver, payload, &payload[batch], facts)?
+            }
             Response::Publish(said) => facts.push(self.delivered_v1(book, link, correlation, &said)?),
             _ => {}
         }

@@ -56,7 +56,7 @@ impl Checkers {
             order: order::Order,
             bounds: bounds::Bounds { in_flight_max: rules.in_flight_max, drops: rules.drops },
             settled: settled::Settled { grace: rules.grace },
-            expiry: expiry::Expiry { grace: rules.grace },
+            expiry: expiry::Expiry { grace: rules.grace, waits: !rules.logged },
             rules,
             delivered: 0,
         }
@@ -96,11 +96,8 @@ impl Checkers {
                 book.subs.settled((sub, link, topic), which);
                 Ok(())
             }
-            Fact::Unsubscribed { sub, link, delete } => {
+            Fact::Unsubscribed { sub, link } => {
                 book.subs.detach(sub, link);
-                if delete {
-                    book.subs.delete(sub);
-                }
                 Ok(())
             }
         }

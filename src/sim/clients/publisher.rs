@@ -104,7 +104,13 @@ impl Publisher {
         }
     }
 
-    fn message(&mut self, hands: &mut Hands<'_>, dice: &mut Dice, (topic, qos): (TopicId, Qos), said: (u32, bool)) -> MessageId {
+    fn message(
+        &mut self,
+        hands: &mut Hands<'_>,
+        dice: &mut Dice,
+        (topic, qos): (TopicId, Qos),
+        said: (u32, bool),
+    ) -> MessageId {
         self.left -= 1;
         let len = dice.below(self.plan.len_max as u64) as usize;
         hands.book.messages.add(topic, qos, len, said.0, (self.plan.number, said.1))

@@ -54,6 +54,7 @@ impl World {
             self.act(shard, action)?;
         }
         self.book.subs.handled(self.scheduler.now(), |link| self.network.reads(link));
+        self.book.messages.handled(self.scheduler.now(), |link| self.network.reads(link));
         self.replan_network();
         self.set_timer(shard);
         Ok(())

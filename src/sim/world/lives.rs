@@ -195,9 +195,9 @@ impl World {
         let Some((log, segment, len)) = segments.get(self.dice.below(segments.len().max(1) as u64) as usize) else {
             return Ok(());
         };
-        let used = (1..=*len / 4096).rev().find(|blocks| {
-            self.disk.read(*log, *segment, (blocks - 1) * 4096, 4096).iter().any(|byte| *byte != 0)
-        });
+        let used = (1..=*len / 4096)
+            .rev()
+            .find(|blocks| self.disk.read(*log, *segment, (blocks - 1) * 4096, 4096).iter().any(|byte| *byte != 0));
         if let Some(blocks) = used {
             let at = self.dice.below(blocks * 4096);
             let byte = self.disk.read(*log, *segment, at, 1)[0] ^ (1 << self.dice.below(8));

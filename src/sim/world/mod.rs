@@ -221,9 +221,10 @@ impl World {
 
     fn timer(&mut self, life: u32, shard: ShardId) -> Checked {
         let now = self.now();
-        let due = self.process.as_ref().is_some_and(|process| {
-            process.life == life && process.timers.get(shard.index()) == Some(&now)
-        });
+        let due = self
+            .process
+            .as_ref()
+            .is_some_and(|process| process.life == life && process.timers.get(shard.index()) == Some(&now));
         if !due {
             return Ok(());
         }
