@@ -41,6 +41,9 @@ pub struct Sub {
     pub alive: bool,
     /// When the broker first said so.
     pub since: Option<Instant>,
+    /// Version 1: a second session of its key was begun while the first was still held; which one is taken over later
+    /// is the broker's choice.
+    pub split: bool,
     /// A crash may have taken its creation with it.
     pub uncertain: bool,
     pub sources: BTreeMap<TopicId, Source>,
@@ -102,7 +105,7 @@ impl Subs {
             self.by_key.insert(key, id);
         }
         let (sources, credit) = (BTreeMap::new(), BTreeMap::new());
-        self.all.push(Sub { key, wanted, alive: false, since: None, uncertain: false, sources, credit });
+        self.all.push(Sub { key, wanted, alive: false, since: None, uncertain: false, split: false, sources, credit });
         id
     }
 

@@ -71,7 +71,9 @@ impl Checkers {
                 Ok(())
             }
             Fact::Subscribed { sub, link, said, credit } => {
-                book.subs.of_mut(sub).credit.insert(link, (credit.0.into(), credit.1.into()));
+                let attached = book.subs.of_mut(sub);
+                attached.credit.insert(link, (credit.0.into(), credit.1.into()));
+                attached.split |= attached.wanted.version == 1 && attached.credit.len() > 1;
                 subscribed(book, now, sub, said);
                 Ok(())
             }
@@ -108,6 +110,10 @@ impl Checkers {
         self.published.delivered(book, delivery)?;
         self.committed.delivered(book, delivery)?;
         self.expiry.delivered(book, now, delivery)?;
+        if book.subs.of(delivery.sub).split {
+            book.subs.delivered(delivery);
+            return Ok(());
+        }
         self.settled.delivered(book, now, delivery)?;
         self.order.delivered(book, delivery)?;
         self.bounds.attempt(book, delivery)?;
