@@ -42,6 +42,8 @@ struct Version {
 impl DataDir {
     /// Opens the directory, or creates it with `shards` logs. The number of logs never changes after that.
     pub fn open(path: &Path, shards: u16) -> Result<DataDir, Failure> {
+        // glommio opens directories without a base for relative paths.
+        let path = &std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let refused = |error: io::Error| not_writable(path, &error);
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(refused)?;
         let lock = lock(path)?;

@@ -105,7 +105,7 @@ pub async fn run(shard: Rc<Shard>, socket: OwnedFd) {
                 }
             }
         }
-        glommio::yield_if_needed().await;
+        shard.turns.next().await;
     }
 }
 

@@ -190,7 +190,7 @@ pub async fn receive(shard: Rc<Shard>, from: ShardId, parcels: ConnectedReceiver
             Parcel::Letters(letters) => shard.drive(Event::Mesh { from, letters }),
             Parcel::Connection { socket, peer, carry } => take_in(&shard, socket, peer, carry),
         }
-        glommio::yield_if_needed().await;
+        shard.turns.next().await;
     }
 }
 

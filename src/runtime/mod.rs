@@ -3,8 +3,9 @@
 //! ```text
 //! run        start, wait, stop            preflight, cores, data_dir, filesystem, signals, failure, control
 //! executor   what runs on one core        recover, clock, gauges
-//! shard      tells the core, acts         connections, connection, reader, writer, outbox, read_buffer, alarm, bell
+//! shard      tells the core, acts         connections, connection, reader, writer, outbox, read_buffer
 //!            its sockets, devices, peers  listener, log_device, log_folder, segment_file, mesh
+//!            its tasks                    alarm, bell, turns, pulse
 //! ```
 
 pub mod alarm;
@@ -26,6 +27,7 @@ pub mod log_folder;
 pub mod mesh;
 pub mod outbox;
 pub mod preflight;
+pub mod pulse;
 pub mod read_buffer;
 pub mod reader;
 pub mod recover;
@@ -33,6 +35,7 @@ pub mod run;
 pub mod segment_file;
 pub mod shard;
 pub mod signals;
+pub mod turns;
 pub mod writer;
 
 pub use control::{Control, Order};

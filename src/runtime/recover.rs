@@ -3,6 +3,7 @@
 use super::failure::{Exit, Failure};
 use super::log_device::LogDevice;
 use super::log_folder;
+use super::segment_file::learn_device;
 use crate::model::RecoveryMode;
 use crate::wal::Recovered;
 
@@ -17,6 +18,7 @@ pub async fn recover(device: &LogDevice, _mode: RecoveryMode) -> Result<Recovere
         )
     };
     log_folder::tidy(folder).map_err(unreadable)?;
+    learn_device(folder, device.mode()).await.map_err(unreadable)?;
     log_folder::look(folder).map_err(unreadable)?;
-    Ok(Recovered {})
+    Ok(Recovered::nothing(64 * 1024 * 1024))
 }

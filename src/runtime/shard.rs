@@ -21,7 +21,9 @@ use super::gauges::{Gauges, add};
 use super::log_device::LogDevice;
 use super::mesh::{Mesh, Parcel};
 use super::outbox;
+use super::pulse::Pulse;
 use super::read_buffer::ReadBuffer;
+use super::turns::Turns;
 use super::{reader, writer};
 use crate::model::{ConnId, Instant, LogId, ShardId};
 use crate::shard::{Action, Answer, Arrival, Carry, Core, Disconnect, Event, Question};
@@ -90,6 +92,10 @@ pub struct Shard {
     pub mesh: Mesh,
     /// When the core wants to be told that time has passed.
     pub alarm: Alarm,
+    /// Keeps the executor awake while there is work.
+    pub pulse: Rc<Pulse>,
+    /// Whose turn it is.
+    pub turns: Turns,
     /// Rung when answers are left over for a later step.
     pub leftovers: Bell,
     /// Rung when no more connections are to be accepted.
@@ -112,6 +118,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Figures for other threads.
     pub gauges: Arc<Gauges>,
+    /// Keeps the executor awake while there is work.
+    pub pulse: Rc<Pulse>,
     /// The core.
     pub core: Box<dyn Logic>,
     /// The devices of the logs that this shard runs.
@@ -132,9 +140,11 @@ impl Shard {
             clock: parts.clock,
             gauges: parts.gauges,
             connections: Connections::new(parts.id),
-            input: RefCell::new(ReadBuffer::new()),
+            input: RefCell::new(ReadBuffer::default()),
             mesh: parts.mesh,
             alarm: Alarm::default(),
+            pulse: parts.pulse,
+            turns: Turns::default(),
             leftovers: Bell::default(),
             refuse: Bell::default(),
             core: RefCell::new(parts.core),
@@ -162,6 +172,7 @@ impl Shard {
 
     /// Acts until the core wants nothing more, then tells it what came of that, and so on.
     fn carry_out(self: &Rc<Self>, now: Instant) {
+        self.pulse.work();
         for _ in 0..ROUNDS_MAX {
             self.act_on_all();
             self.flush();
@@ -300,7 +311,7 @@ impl Shard {
             return;
         }
         self.connections.forget(connection.id);
-        self.gauges.connections.store(self.connections.len() as u64, Ordering::Relaxed);
+        self.count_connections();
         self.answer(Event::Disconnected { conn: connection.id, why });
         match why {
             Disconnect::Reset => connection.abort(),
@@ -321,6 +332,7 @@ impl Shard {
         assert!(connection.outbox.borrow().is_empty(), "a connection moves after all it was sent has been taken");
         connection.known.set(false);
         self.connections.forget(conn);
+        self.count_connections();
         let socket = connection.duplicate();
         // The reading task drops its stream when it next runs; a poll it has with the kernel is withdrawn, and it
         // never takes bytes out of the socket.
@@ -338,9 +350,13 @@ impl Shard {
     /// A socket of this shard is open: tells the core, then reads.
     pub fn connected(self: &Rc<Self>, peer: IpAddr, stream: TcpStream, arrival: Arrival) {
         let connection = self.connections.add(peer, stream);
-        self.gauges.connections.store(self.connections.len() as u64, Ordering::Relaxed);
+        self.count_connections();
         self.spawn(reader::run(self.clone(), connection.clone()));
         self.drive(Event::Connected { conn: connection.id, peer, arrival });
+    }
+
+    fn count_connections(&self) {
+        self.gauges.connections.store(self.connections.count() as u64, Ordering::Relaxed);
     }
 
     /// Puts a question of another thread to the core.
@@ -392,6 +408,6 @@ pub async fn tell_leftovers(shard: Rc<Shard>) {
     loop {
         shard.leftovers.rung().await;
         shard.look_at_the_time();
-        glommio::executor().yield_task_queue_now().await;
+        shard.turns.next().await;
     }
 }

@@ -670,6 +670,6 @@ mod tests {
     }
 
     pub fn session() -> crate::shard::session::Session {
-        crate::shard::session::Session {}
+        crate::shard::session::Session::new()
     }
 }
