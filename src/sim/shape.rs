@@ -109,9 +109,6 @@ fn roll_fsync(dice: &mut Dice, plant: Option<Plant>) -> Option<FsyncPolicy> {
     if matches!(plant, Some(Plant::AckAtWrite | Plant::SyncClaimedEarly)) {
         return Some(FsyncPolicy::Always);
     }
-    if !super::opening::READY {
-        return None;
-    }
     match dice.below(if plant.is_some() { 9 } else { 10 }) {
         0..=3 => Some(FsyncPolicy::Always),
         4 | 5 => Some(FsyncPolicy::EveryN(*dice.pick(&[1, 2, 8, 64]))),
@@ -126,7 +123,7 @@ fn roll_limits(dice: &mut Dice) -> Limits {
     let roomy = dice.chance(300);
     let bytes = |dice: &mut Dice, low: u64, high: u64| if roomy { 1 << 20 } else { dice.between(low, high) as usize };
     Limits {
-        frame_max: 256 * 1024,
+        frame_max: 48 * 1024,
         in_flight_max: *dice.pick(&[1, 2, 5, 20, 100, 1000]),
         outbox_max: bytes(dice, 16 * 1024, 64 * 1024),
         qos0_backlog_max: bytes(dice, 4 * 1024, 64 * 1024),
@@ -142,7 +139,7 @@ fn roll_limits(dice: &mut Dice) -> Limits {
 fn roll_disk(dice: &mut Dice) -> DiskFaults {
     let slowest = *dice.pick(&[100, 1000, 10_000]);
     let speed = (Duration::from_micros(10), Duration::from_micros(slowest));
-    let failing = dice.chance(150);
+    let failing = dice.chance(150) && super::opening::RECOVERS;
     DiskFaults {
         write: speed,
         sync: speed,
@@ -182,6 +179,9 @@ fn roll_troubles(dice: &mut Dice, shape: &Shape) -> Vec<(Duration, Trouble)> {
 }
 
 fn roll_trouble(dice: &mut Dice, shape: &Shape) -> Trouble {
+    if shape.fsync.is_some() && !super::opening::RECOVERS {
+        return if dice.chance(500) { Trouble::Mischief } else { Trouble::DiskFull(Duration::from_millis(50)) };
+    }
     if shape.plant == Some(Plant::CrcSkipped) && dice.chance(500) {
         return Trouble::Rot;
     }
