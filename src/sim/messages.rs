@@ -51,6 +51,8 @@ pub struct Message {
     pub log: LogId,
     /// When it was last handed to a device: it was appended then or before.
     pub logged_at: Option<Instant>,
+    /// Its partition, by the log's number: where it was written first. Dead letters are written elsewhere.
+    pub partition: Option<u32>,
     /// Where its partition has it, as written to the device.
     pub offset: Option<Offset>,
     /// Segments that have it durably.
@@ -87,6 +89,7 @@ impl Messages {
             stage: Stage::Unwritten,
             log: LogId(0),
             logged_at: None,
+            partition: None,
             offset: None,
             copies: 0,
         });
