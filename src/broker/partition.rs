@@ -24,6 +24,8 @@ pub struct Partition {
     pub volatile: Tail,
     /// Records expire this long after they were appended; zero: never.
     pub ttl_ms: u64,
+    /// What an operator set `ttl_ms` to, as the log keeps it: zero for "as configured", [`u64::MAX`] for never.
+    pub ttl_set: u64,
     /// Indices of its subscriptions on this shard.
     pub subscriptions: Vec<usize>,
     /// Records published to it since the start, of either quality of service.
@@ -44,6 +46,7 @@ impl Partition {
             tail: Tail::new(next),
             volatile: Tail::new(Offset::ZERO),
             ttl_ms: 0,
+            ttl_set: 0,
             subscriptions: Vec::new(),
             published: 0,
             seen: u64::MAX,

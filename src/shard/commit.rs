@@ -21,6 +21,7 @@ impl Core {
             let reached = if waiting.end <= synced { Reached::Synced } else { Reached::Written };
             self.committed(waiting, reached);
         }
+        self.answer_orders();
     }
 
     fn committed(&mut self, waiting: Waiting, reached: Reached) {

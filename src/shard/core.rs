@@ -97,6 +97,11 @@ pub struct Core {
     pub(super) drain: super::drain::Drain,
     pub(super) serial: u64,
     pub(super) stats: Stats,
+    pub(super) latency: Box<super::latency::Latency>,
+    /// Operators' reads of a log under way, by the number they were asked for with.
+    pub(super) browses: BTreeMap<u64, super::admin_read::Browse>,
+    pub(super) replays: super::admin_replay::Replays,
+    pub(super) orders: super::admin::Orders,
 }
 
 impl Core {
@@ -135,6 +140,10 @@ impl Core {
             drain: Default::default(),
             serial: 0,
             stats: Stats { shard: options.shard.0, ..Stats::default() },
+            latency: Default::default(),
+            browses: BTreeMap::new(),
+            replays: Default::default(),
+            orders: Default::default(),
             options,
         };
         for (id, log) in logs {

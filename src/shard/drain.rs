@@ -34,6 +34,7 @@ impl Core {
     pub(super) fn asked(&mut self, token: u64, question: Question) {
         let answer = match question {
             Question::Stats => Answer::Stats(Box::new(self.stats())),
+            Question::Latency => Answer::Latency(self.latency.clone()),
             Question::Drain { wait_ms } => {
                 self.start_drain(wait_ms);
                 Answer::Done
@@ -43,6 +44,7 @@ impl Core {
                 self.options.limits = *limits;
                 Answer::Done
             }
+            Question::Admin(question) => return self.administer(token, *question),
         };
         self.actions.push_back(Action::Answer { token, answer });
     }

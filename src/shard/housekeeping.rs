@@ -1,7 +1,6 @@
-//! What is done once a second: retention, expiry, sessions nobody came back for, topics nobody uses; and the counters.
+//! What is done once a second: retention, expiry, sessions nobody came back for, topics nobody uses.
 
 use super::Core;
-use super::stats::Stats;
 use crate::broker::Durability;
 use crate::model::Offset;
 
@@ -55,28 +54,6 @@ impl Core {
         }
         for (_, partition) in &mut self.partitions {
             partition.seen = partition.published;
-        }
-    }
-
-    /// The counters, with the gauges of this moment.
-    pub(super) fn stats(&self) -> Stats {
-        let subs = || self.subscriptions.iter().map(|(_, serving)| &serving.sub);
-        let connections = self.conns.iter().flatten();
-        Stats {
-            topics: self.topics.len() as u64,
-            subscriptions: self.subscriptions.len() as u64,
-            members: subs().map(|sub| sub.members.len() as u64).sum(),
-            connections: connections.clone().count() as u64,
-            held: connections.filter(|conn| conn.hold.is_some()).count() as u64,
-            messages_in_flight: subs().map(|sub| sub.outstanding()).sum(),
-            missed: self.stats.missed + subs().map(|sub| sub.counters.missed).sum::<u64>(),
-            tail_bytes: self.memory.tail as u64,
-            volatile_bytes: self.memory.volatile as u64,
-            input_bytes: self.memory.input as u64,
-            output_bytes: self.memory.output as u64,
-            history_bytes: self.memory.history as u64,
-            log_backlog_bytes: self.logs.iter().map(|log| log.log.backlog() as u64).sum(),
-            ..self.stats.clone()
         }
     }
 }

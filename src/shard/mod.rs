@@ -6,6 +6,9 @@
 //! wait), `bury` (dead letters), `idempotence`, `timers`, `housekeeping`, `restore`, `drain`, `query`. A core opens
 //! nothing, sleeps never and reads no clock.
 
+mod admin;
+mod admin_read;
+mod admin_replay;
 pub mod ask;
 mod bury;
 mod commit;
@@ -16,6 +19,7 @@ mod drain;
 pub mod event;
 mod housekeeping;
 mod idempotence;
+pub mod latency;
 pub mod letter;
 mod link;
 mod mesh;
@@ -31,13 +35,15 @@ mod serving;
 pub mod session;
 mod settle;
 mod shard_log;
+mod standing;
 pub mod stats;
 pub mod subscribe;
 mod timers;
 
 pub use self::core::{Core, CoreOptions};
-pub use ask::{Answer, Question};
-pub use event::{Action, Arrival, Carry, Disconnect, Event};
+pub use ask::{AdminQuestion, Answer, Page, Question, Row};
+pub use event::{Action, Arrival, Carry, Crowd, Disconnect, Event};
+pub use latency::Latency;
 pub use letter::Letter;
 pub use shard_log::EXIT_LOG_FAILED;
-pub use stats::{Reason, Stats};
+pub use stats::{LogCondition, LogCounts, LogStanding, Reason, Stats};

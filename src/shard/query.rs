@@ -1,6 +1,6 @@
 //! What is there: topics and subscriptions, gathered from all shards.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Core;
 use super::letter::Letter;
@@ -60,13 +60,14 @@ impl Core {
     /// This shard's rows, each a JSON object.
     pub(super) fn rows(&self, what: u8, limit: usize) -> Vec<String> {
         if what == What::Topics as u8 {
-            self.topics.values().take(limit).map(|index| self.topic_row(*index)).collect()
+            self.topics.values().take(limit).map(|index| self.topic_row(*index).to_string()).collect()
         } else {
-            self.subscriptions.iter().take(limit).map(|(_, serving)| self.subscription_row(&serving.sub)).collect()
+            let all = self.subscriptions.iter().take(limit);
+            all.map(|(_, serving)| self.subscription_row(&serving.sub).to_string()).collect()
         }
     }
 
-    fn topic_row(&self, index: usize) -> String {
+    pub(super) fn topic_row(&self, index: usize) -> Value {
         let partition = &self.partitions[index];
         json!({
             "topic": partition.topic.as_str(),
@@ -79,10 +80,9 @@ impl Core {
             "subscriptions": partition.subscriptions.len(),
             "published": partition.published,
         })
-        .to_string()
     }
 
-    fn subscription_row(&self, sub: &Subscription) -> String {
+    pub(super) fn subscription_row(&self, sub: &Subscription) -> Value {
         let partition = &self.partitions[sub.partition];
         json!({
             "topic": partition.topic.as_str(),
@@ -109,6 +109,5 @@ impl Core {
             "dead": sub.counters.dead,
             "missed": sub.counters.missed,
         })
-        .to_string()
     }
 }

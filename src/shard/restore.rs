@@ -23,6 +23,7 @@ impl Core {
         for (id, meta, start, next) in partitions {
             let mut partition = Partition::new(meta.topic, meta.number, at, start, next);
             partition.id = Some(id);
+            partition.ttl_set = meta.ttl_ms;
             self.add_partition(partition);
         }
         for (id, state) in subscriptions {

@@ -53,12 +53,21 @@ impl Core {
         Ok(index)
     }
 
-    pub(super) fn add_partition(&mut self, mut partition: Partition) -> usize {
-        partition.ttl_ms = self.options.topics.ttl_ms(&partition.topic);
+    pub(super) fn add_partition(&mut self, partition: Partition) -> usize {
         let topic = partition.topic.clone();
         let index = self.partitions.insert(partition);
         self.topics.insert(topic, index);
+        self.set_ttl(index);
         index
+    }
+
+    /// What an operator set for the topic, or else what is configured.
+    pub(super) fn set_ttl(&mut self, index: usize) {
+        let partition = &mut self.partitions[index];
+        partition.ttl_ms = match partition.ttl_set {
+            0 => self.options.topics.ttl_ms(&partition.topic),
+            set => set,
+        };
     }
 
     /// A connection moves when the first topic it names lives elsewhere: what it does next is most likely to be about

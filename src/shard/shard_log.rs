@@ -100,7 +100,8 @@ impl Core {
         }
         let log = &mut self.logs[partition.log].log;
         let id = log.new_partition_id();
-        let meta = PartitionMeta { topic: partition.topic.clone(), number: partition.number, ttl_ms: partition.ttl_ms };
+        let meta =
+            PartitionMeta { topic: partition.topic.clone(), number: partition.number, ttl_ms: partition.ttl_set };
         log.append(self.now, Entry::Partition { id, meta });
         partition.id = Some(id);
         id

@@ -1,5 +1,7 @@
 //! What one shard has counted. It counts alone: adding up is the asker's work.
 
+use crate::model::LogId;
+
 /// Why a message or a connection was refused, dropped or closed; indexes the counters of [`Stats::refused`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
@@ -117,4 +119,78 @@ pub struct Stats {
     pub output_bytes: u64,
     pub history_bytes: u64,
     pub log_backlog_bytes: u64,
+    /// Connections that have not authenticated yet.
+    pub handshaking: u64,
+    /// Connections that were told to go.
+    pub closing: u64,
+    /// Of other shards' publishes, those that wait for a log or a queue of this one.
+    pub parked: u64,
+    /// QoS 1 records committed and not settled, added up over all subscriptions.
+    pub lag: u64,
+    /// Batches that wait for their commit.
+    pub uncommitted: u64,
+    /// Records on their way to a dead-letter topic.
+    pub burying: u64,
+    /// A drain has begun.
+    pub draining: bool,
+    /// How each log of this shard stands.
+    pub logs: Vec<LogStanding>,
+}
+
+/// How one log stands, and what it has counted.
+#[derive(Debug, Default, Clone)]
+pub struct LogStanding {
+    pub log: LogId,
+    pub state: LogCondition,
+    /// Why it does not take QoS 1 publishes.
+    pub reason: String,
+    pub counts: LogCounts,
+}
+
+/// Whether a log takes QoS 1 publishes.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum LogCondition {
+    #[default]
+    Ready,
+    /// Refused until there is space.
+    Full,
+    /// The device failed: the process is about to end.
+    Stopped,
+}
+
+impl LogCondition {
+    /// As metrics and the admin API spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            LogCondition::Ready => "ready",
+            LogCondition::Full => "full",
+            LogCondition::Stopped => "stopped",
+        }
+    }
+}
+
+/// A log's own counters and gauges.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct LogCounts {
+    pub appends: u64,
+    pub records: u64,
+    /// Bytes of the entries appended.
+    pub bytes: u64,
+    /// Writes given to the device, and their bytes with padding.
+    pub groups: u64,
+    pub group_bytes: u64,
+    pub syncs: u64,
+    pub checkpoints: u64,
+    pub segments_recycled: u64,
+    pub segments_removed: u64,
+    pub cleaned_bytes: u64,
+    /// Bad places met.
+    pub corruptions: u64,
+    /// What recovery cut off the tail.
+    pub cut_entries: u64,
+    pub segments: u64,
+    pub disk_bytes: u64,
+    pub live_bytes: u64,
+    pub free_bytes: u64,
+    pub backlog_bytes: u64,
 }

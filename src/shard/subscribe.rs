@@ -406,7 +406,7 @@ impl Core {
         index
     }
 
-    fn start_offset(&self, partition: usize, start: StartAt) -> Offset {
+    pub(super) fn start_offset(&self, partition: usize, start: StartAt) -> Offset {
         let partition = &self.partitions[partition];
         let wanted = match start {
             StartAt::Latest => partition.next(),

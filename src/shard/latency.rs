@@ -1,0 +1,123 @@
+//! How long the ways of a message take on one shard.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+/// A way through the shard that is timed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Path {
+    /// From the step that received a publish to its PUBLISHED.
+    PublishAcknowledged,
+    /// From the step that received a publish to its first DELIVER.
+    PublishDelivered,
+    /// From the first append of a group to the device's word that it is written.
+    GroupWritten,
+    /// From written to synced.
+    GroupSynced,
+}
+
+impl Path {
+    pub const ALL: [Path; 4] =
+        [Path::PublishAcknowledged, Path::PublishDelivered, Path::GroupWritten, Path::GroupSynced];
+
+    /// As metrics and dumps spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Path::PublishAcknowledged => "publish_ack",
+            Path::PublishDelivered => "publish_deliver",
+            Path::GroupWritten => "wal_write",
+            Path::GroupSynced => "wal_sync",
+        }
+    }
+}
+
+/// One histogram for each path, in microseconds: exact to one part in a hundred, from 1 us to [`Latency::MAX_US`].
+/// Recorded once per batch with the batch's number of records, so the cost is by batch. About 15 KB a path: a scrape
+/// copies it.
+#[derive(Clone, Debug)]
+pub struct Latency {
+    paths: [Histogram<u64>; Path::ALL.len()],
+    /// Sums in microseconds: the histograms know only classes.
+    sums_us: [u64; Path::ALL.len()],
+}
+
+impl Latency {
+    /// Beyond, a sample counts as this long: 100 s.
+    pub const MAX_US: u64 = 100_000_000;
+    const DIGITS: u8 = 2;
+
+    pub fn new() -> Latency {
+        let histogram = || Histogram::new_with_bounds(1, Latency::MAX_US, Latency::DIGITS).expect("bounds are sound");
+        Latency { paths: std::array::from_fn(|_| histogram()), sums_us: [0; Path::ALL.len()] }
+    }
+
+    /// `records` took `time` each. Call it once for each batch.
+    #[inline]
+    pub fn record(&mut self, path: Path, time: Duration, records: u64) {
+        let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX).clamp(1, Latency::MAX_US);
+        self.paths[path as usize].saturating_record_n(us, records);
+        let sum = &mut self.sums_us[path as usize];
+        *sum = sum.wrapping_add(us.wrapping_mul(records));
+    }
+
+    /// Adds another shard's.
+    pub fn add(&mut self, other: &Latency) {
+        for path in Path::ALL {
+            let at = path as usize;
+            self.paths[at].add(&other.paths[at]).expect("all have the same bounds");
+            self.sums_us[at] = self.sums_us[at].wrapping_add(other.sums_us[at]);
+        }
+    }
+
+    pub fn of(&self, path: Path) -> &Histogram<u64> {
+        &self.paths[path as usize]
+    }
+
+    /// Microseconds of all samples together.
+    pub fn sum_us(&self, path: Path) -> u64 {
+        self.sums_us[path as usize]
+    }
+}
+
+impl Default for Latency {
+    fn default() -> Latency {
+        Latency::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_counts_as_many_as_it_holds_and_shards_add_up() {
+        let (mut one, mut two) = (Latency::new(), Latency::new());
+        one.record(Path::PublishAcknowledged, Duration::from_micros(100), 10);
+        two.record(Path::PublishAcknowledged, Duration::from_millis(5), 30);
+        one.add(&two);
+        let both = one.of(Path::PublishAcknowledged);
+        assert_eq!(both.len(), 40);
+        assert!((4950..=5100).contains(&both.value_at_quantile(0.99)));
+        assert_eq!(one.sum_us(Path::PublishAcknowledged), 10 * 100 + 30 * 5000);
+        assert_eq!(one.of(Path::GroupSynced).len(), 0);
+    }
+
+    #[test]
+    fn what_is_out_of_bounds_counts_at_the_bound() {
+        let mut latency = Latency::new();
+        latency.record(Path::GroupSynced, Duration::ZERO, 1);
+        latency.record(Path::GroupSynced, Duration::from_secs(1000), 1);
+        assert_eq!(latency.of(Path::GroupSynced).min(), 1);
+        assert!(latency.of(Path::GroupSynced).max() >= Latency::MAX_US / 100 * 99);
+    }
+
+    #[test]
+    fn every_path_has_a_name_of_its_own() {
+        for (at, path) in Path::ALL.into_iter().enumerate() {
+            assert_eq!(path as usize, at);
+            assert!(Path::ALL[..at].iter().all(|other| other.name() != path.name()));
+        }
+    }
+}
