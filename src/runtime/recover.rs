@@ -5,10 +5,10 @@ use super::log_device::LogDevice;
 use super::log_folder;
 use super::segment_file::learn_device;
 use crate::model::RecoveryMode;
-use crate::wal::{LogOptions, Recovered};
+use crate::wal::{Corruption, LogOptions, Recovered, Recovery, RecoveryReport, RecoveryStep};
 
 /// What the log held. A corrupt log refuses to come back, or loses what the operator's mode says.
-pub async fn recover(device: &LogDevice, options: LogOptions, _mode: RecoveryMode) -> Result<Recovered, Failure> {
+pub async fn recover(device: &LogDevice, options: LogOptions, mode: RecoveryMode) -> Result<Recovered, Failure> {
     let folder = device.folder();
     let unreadable = |error: std::io::Error| {
         Failure::new(
@@ -19,6 +19,34 @@ pub async fn recover(device: &LogDevice, options: LogOptions, _mode: RecoveryMod
     };
     log_folder::tidy(folder).map_err(unreadable)?;
     learn_device(folder, device.mode()).await.map_err(unreadable)?;
-    log_folder::look(folder).map_err(unreadable)?;
-    Ok(Recovered::nothing(options.segment_size))
+    let found = log_folder::look(folder).map_err(unreadable)?;
+    let mut recovery = Recovery::new(&options, mode, found.checkpoint, found.segments);
+    while let RecoveryStep::Read { segment, position, len } = recovery.poll() {
+        recovery.handle(device.read_up_to(segment, position, len).await.map_err(unreadable)?);
+    }
+    let (recovered, report) = recovery.finish().map_err(|corruption| corrupt(&corruption, device))?;
+    tell(&report);
+    Ok(recovered)
+}
+
+fn corrupt(corruption: &Corruption, device: &LogDevice) -> Failure {
+    let folder = device.folder().display();
+    Failure::new(
+        Exit::DataDirectory,
+        format!("{corruption} (in {folder})"),
+        format!(
+            "back up {folder}, look with `blipmq wal check {folder}`, then cut it with `blipmq wal truncate {folder}`, \
+             or start once with recovery = \"truncate\" or \"skip\""
+        ),
+    )
+}
+
+fn tell(report: &RecoveryReport) {
+    for corruption in &report.corruptions {
+        log::error!("corrupt, and left out: {corruption}");
+    }
+    match report.cut_entries {
+        0 => log::info!("{report}"),
+        _ => log::warn!("{report}"),
+    }
 }
