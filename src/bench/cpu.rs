@@ -1,5 +1,6 @@
 //! CPU time and memory of processes and threads, from `/proc`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use nix::sys::resource::{UsageWho, getrusage};
@@ -94,18 +95,22 @@ impl Sample {
     }
 }
 
-/// CPU time of each thread of a process by name, where a name says which shard it runs (`shard-0`).
-pub fn shards(pid: u32) -> Vec<(String, u64)> {
+/// CPU time of each shard of a process: its threads are named after it (`shard-0`, and what its executor adds to that).
+pub fn shards(pid: u32) -> BTreeMap<u32, u64> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let mut shards: Vec<(String, u64)> = tasks
-        .filter_map(|task| {
-            let name = std::fs::read_to_string(task.path().join("comm")).ok()?.trim().to_owned();
-            name.starts_with("shard-").then_some(())?;
-            Some((name, exact(&task.path())?))
-        })
-        .collect();
-    shards.sort();
+    let mut shards = BTreeMap::new();
+    for task in tasks {
+        if let Some((shard, nanos)) = shard(&task.path()) {
+            *shards.entry(shard).or_default() += nanos;
+        }
+    }
     shards
+}
+
+fn shard(task: &Path) -> Option<(u32, u64)> {
+    let name = std::fs::read_to_string(task.join("comm")).ok()?;
+    let number = name.trim().strip_prefix("shard-")?.split('-').next()?;
+    Some((number.parse().ok()?, exact(task)?))
 }
 
 /// Resident bytes of a process.

@@ -41,4 +41,6 @@ pub mod wire;
 pub mod workload;
 
 #[cfg(test)]
+mod fake_broker;
+#[cfg(test)]
 mod tests;

@@ -26,7 +26,7 @@ pub struct Report {
     /// What the device can do.
     pub device: Option<DiskFloor>,
     /// CPU seconds of each shard.
-    pub shards: Vec<(String, f64)>,
+    pub shards: Vec<(u32, f64)>,
 }
 
 /// The relay's figures.
@@ -98,8 +98,11 @@ impl Report {
 
     fn shards_part(&self) -> String {
         let all: f64 = self.shards.iter().map(|(_, seconds)| seconds).sum();
-        let shares: Vec<String> =
-            self.shards.iter().map(|(name, seconds)| format!("{name} {:.0} %", 100.0 * seconds / all)).collect();
+        let shares: Vec<String> = self
+            .shards
+            .iter()
+            .map(|(shard, seconds)| format!("shard {shard} {:.0} %", 100.0 * seconds / all))
+            .collect();
         shares.join(" ")
     }
 
@@ -144,7 +147,7 @@ impl Report {
                 "share": rate(outcome) / floor.rate,
             })),
             "device": self.device.as_ref().map(DiskFloor::json),
-            "shard_cpu_seconds": self.shards.iter().map(|(name, seconds)| json!([name, seconds])).collect::<Vec<_>>(),
+            "shard_cpu_seconds": self.shards.iter().map(|(shard, seconds)| json!([shard, seconds])).collect::<Vec<_>>(),
             "intervals": outcome.intervals.iter().map(interval_json).collect::<Vec<_>>(),
         })
     }

@@ -1,5 +1,6 @@
 //! One benchmark from start to end: a broker, the load on its CPU, the floor, the report.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::cli::{Arguments, Mode, Peer};
@@ -161,9 +162,12 @@ fn measure(arguments: &Arguments, plan: &Plan, floor: Option<Floor>) -> Result<R
 }
 
 /// CPU seconds that each shard used.
-fn shares(before: &[(String, u64)], after: &[(String, u64)]) -> Vec<(String, f64)> {
-    let used = before.iter().zip(after).map(|((name, before), (_, after))| (name, after.saturating_sub(*before)));
-    used.map(|(name, nanos)| (name.clone(), nanos as f64 / 1e9)).collect()
+fn shares(before: &BTreeMap<u32, u64>, after: &BTreeMap<u32, u64>) -> Vec<(u32, f64)> {
+    let used = |(shard, nanos): (&u32, &u64)| {
+        let before = before.get(shard).copied().unwrap_or_default();
+        (*shard, nanos.saturating_sub(before) as f64 / 1e9)
+    };
+    after.iter().map(used).collect()
 }
 
 fn on_its_cpu<T>(plan: &Plan, what: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::failure::{Exit, Failure, end_process_on_panic};
 use super::run::{Broker, IO_MEMORY, Prepared, Settings};
-use super::{LogOptionsOf, MakeCore, Makers, signals};
+use super::{LogOptionsOf, MakeCore, Makers, memory, service_manager, signals};
 use crate::auth::{Key, KeyRing, Secret, generate};
 use crate::config::{Config, Cores};
 use crate::model::LogId;
@@ -16,6 +16,7 @@ use crate::wal::{Log, LogOptions};
 pub fn run(config: Config) -> i32 {
     start_logging(&config);
     end_process_on_panic();
+    memory::keep_what_is_freed();
     match serve(&config) {
         Ok(()) => Exit::Clean as i32,
         Err(failure) => {
@@ -55,6 +56,7 @@ fn serve(config: &Config) -> Result<(), Failure> {
         Failure::new(Exit::Unexpected, format!("cannot listen to signals: {error}"), "see the limits of this process")
     })?;
     introduce(&lines, &broker);
+    service_manager::ready(&broker.gauges, broker.clock);
     broker.wait()
 }
 

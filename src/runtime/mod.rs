@@ -1,7 +1,9 @@
 //! The only room that knows glommio and the kernel.
 //!
 //! ```text
-//! run        start, wait, stop            preflight, cores, data_dir, filesystem, signals, failure, control
+//! run        start, wait, stop            preflight, cores, data_dir, filesystem, signals, failure, control, memory,
+//!                                         service_manager
+//!                                         daemon: from a configuration to an exit code
 //! executor   what runs on one core        recover, clock, gauges
 //! shard      tells the core, acts         connections, connection, reader, writer, outbox, read_buffer
 //!            its sockets, devices, peers  listener, log_device, log_folder, segment_file, mesh
@@ -25,6 +27,7 @@ pub mod gauges;
 pub mod listener;
 pub mod log_device;
 pub mod log_folder;
+pub mod memory;
 pub mod mesh;
 pub mod outbox;
 pub mod preflight;
@@ -34,6 +37,7 @@ pub mod reader;
 pub mod recover;
 pub mod run;
 pub mod segment_file;
+pub mod service_manager;
 pub mod shard;
 pub mod signals;
 pub mod turns;

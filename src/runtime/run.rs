@@ -19,7 +19,7 @@ use super::failure::{Exit, Failure};
 use super::filesystem::{self, WriteMode};
 use super::gauges::Gauges;
 use super::shard::Report;
-use super::{listener, mesh, preflight};
+use super::{listener, mesh, preflight, service_manager};
 use crate::model::{FsyncPolicy, LogId, RecoveryMode, ShardId};
 use crate::shard::Question;
 
@@ -91,6 +91,8 @@ pub struct Broker {
     pub gauges: Vec<Arc<Gauges>>,
     /// Where it listens.
     pub address: SocketAddr,
+    /// What its shards tell the time by.
+    pub clock: Clock,
     reports: Receiver<Report>,
     sender: Sender<Report>,
     executors: Vec<ExecutorJoinHandle<()>>,
@@ -185,6 +187,7 @@ impl Prepared {
             control,
             gauges,
             address: self.bound.address,
+            clock,
             reports,
             sender,
             executors,
@@ -280,6 +283,7 @@ impl Broker {
 
     /// No new connections, no new publishes; what is in flight is finished, the rest stays in the log.
     pub fn drain(self) -> Result<(), Failure> {
+        service_manager::stopping();
         let started = Instant::now();
         let (reply, _answers) = channel();
         let question = Question::Drain { wait_ms: self.shutdown_timeout.as_millis() as u64 };

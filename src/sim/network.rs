@@ -183,6 +183,12 @@ impl Network {
         }
     }
 
+    /// Whether the process goes on reading a link.
+    pub fn reads(&self, link: LinkId) -> bool {
+        let state = &self.links[link.0 as usize];
+        matches!(state.server, ServerSide::Open(_)) && !state.paused
+    }
+
     /// Sockets that the process holds.
     pub fn open(&self) -> usize {
         self.by_conn.len()
