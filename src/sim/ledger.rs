@@ -225,10 +225,10 @@ fn read_piece(
             return must(false, "nothing is logged that was not published", || format!("log {log} offset {offset}"));
         };
         let message = messages.of_mut(id);
-        if message.partition.is_some_and(|home| home != partition) {
+        if message.partition.is_some_and(|home| home != (log, partition)) {
             continue;
         }
-        message.partition = Some(partition);
+        message.partition = Some((log, partition));
         let handed = message.handed.is_some();
         must(handed, "nothing is logged that was not published", || format!("message {} at {offset}", id.0))?;
         let logged = message.qos == Qos::AtLeastOnce;

@@ -197,18 +197,20 @@ fn roll_trouble(dice: &mut Dice, shape: &Shape) -> Trouble {
 
 fn roll_publisher(dice: &mut Dice, number: usize, topics: &[TopicName], logged: bool) -> PublisherPlan {
     let count = dice.between(1, topics.len() as u64 - 1);
+    // Without a log nobody remembers sequence numbers.
+    let idempotent = dice.chance(700) && logged;
     PublisherPlan {
         number,
         version: dice.between(1, 2) as u8,
         topics: (0..count).map(|_| TopicId(dice.index(topics.len() - 1) as u16)).collect(),
         messages: dice.between(5, 250) as u32,
-        window: dice.between(1, 10) as usize,
+        // A broker remembers five batches of a producer.
+        window: dice.between(1, if idempotent { 5 } else { 10 }) as usize,
         batch_max: *dice.pick(&[1, 5, 20]),
         len_max: *dice.pick(&[30, 300, LEN_MAX]),
         qos1_per_mille: *dice.pick(&[1000, 1000, 500, 0]),
         ttl_per_mille: *dice.pick(&[0, 0, 300]),
-        // Without a log nobody remembers sequence numbers.
-        idempotent: dice.chance(700) && logged,
+        idempotent,
         pause_max_us: *dice.pick(&[100, 2000, 20_000]),
     }
 }

@@ -127,10 +127,12 @@ impl Checkers {
     }
 }
 
-/// A refusal is the broker's word that it does not have it; except that a failed device may have it all the same.
+/// A refusal is the broker's word that it does not have it; except that a failed device may have it all the same, and
+/// that what was said before may have been taken then.
 fn refused(book: &mut Book, ids: &[MessageId], code: u16) {
-    if code != 500 {
-        ids.iter().for_each(|id| book.messages.of_mut(*id).refused = true);
+    for id in ids {
+        let message = book.messages.of_mut(*id);
+        message.refused |= code != 500 && message.sayings == 1;
     }
 }
 
