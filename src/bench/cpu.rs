@@ -1,5 +1,6 @@
 //! CPU time and memory of processes and threads, from `/proc`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use nix::sys::resource::{UsageWho, getrusage};
@@ -76,6 +77,40 @@ fn ticks(of: &Path) -> Option<Usage> {
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
     let nanos = |field: &str| field.parse::<u64>().ok().map(|ticks| ticks * 10_000_000);
     Some(Usage { user: nanos(fields.get(11)?)?, system: nanos(fields.get(12)?)? })
+}
+
+/// What a process has used, and holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sample {
+    /// CPU time so far.
+    pub usage: Usage,
+    /// Resident bytes now.
+    pub resident: Option<u64>,
+}
+
+impl Sample {
+    /// Of a process; `None` if there is none.
+    pub fn of_process(pid: u32) -> Option<Sample> {
+        Some(Sample { usage: Usage::of_process(pid)?, resident: resident(pid) })
+    }
+}
+
+/// CPU time of each shard of a process: its threads are named after it (`shard-0`, and what its executor adds to that).
+pub fn shards(pid: u32) -> BTreeMap<u32, u64> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let mut shards = BTreeMap::new();
+    for task in tasks {
+        if let Some((shard, nanos)) = shard(&task.path()) {
+            *shards.entry(shard).or_default() += nanos;
+        }
+    }
+    shards
+}
+
+fn shard(task: &Path) -> Option<(u32, u64)> {
+    let name = std::fs::read_to_string(task.join("comm")).ok()?;
+    let number = name.trim().strip_prefix("shard-")?.split('-').next()?;
+    Some((number.parse().ok()?, exact(task)?))
 }
 
 /// Resident bytes of a process.

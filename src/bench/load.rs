@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::clock::Clock;
-use super::cpu::Usage;
+use super::cpu::{Sample, Usage};
 use super::dialect::Dialect;
 use super::failure::Failure;
 use super::latency::{Interval, Latencies, Recorder};
@@ -22,8 +22,8 @@ const INTERVAL: u64 = 1_000_000_000;
 
 /// What looks on.
 pub trait Watcher {
-    /// CPU time of the broker so far, if it can be known.
-    fn broker(&self) -> Option<Usage>;
+    /// What the broker has used so far, if it can be known.
+    fn broker(&self) -> Option<Sample>;
     /// The run goes on: after so much time, so many messages were delivered, and these were the last interval's latencies.
     fn progress(&mut self, seconds: f64, delivered: u64);
 }
@@ -55,6 +55,8 @@ pub struct Outcome {
     pub foreign: u64,
     /// What the broker used in the seconds that count.
     pub broker: Option<Usage>,
+    /// Resident bytes of the broker at their end.
+    pub resident: Option<u64>,
     /// What the load used.
     pub load: Usage,
     /// Seconds from release to the end of the backlog.
@@ -83,7 +85,7 @@ struct Mark {
     at: u64,
     delivered: u64,
     acknowledged: u64,
-    broker: Option<Usage>,
+    broker: Option<Sample>,
     load: Usage,
 }
 
@@ -430,7 +432,8 @@ impl<'a> Load<'a> {
             duplicates,
             reordered,
             foreign: self.subscribers.iter().map(|subscriber| subscriber.heard.foreign).sum(),
-            broker: to.broker.zip(from.broker).map(|(to, from)| to.since(from)),
+            broker: to.broker.zip(from.broker).map(|(to, from)| to.usage.since(from.usage)),
+            resident: to.broker.and_then(|broker| broker.resident),
             load: to.load.since(from.load),
             catch_up: self.catch_up,
         }

@@ -11,23 +11,36 @@
 //! coordinated omission).
 
 pub mod checksum;
+pub mod cli;
 pub mod clock;
+pub mod connect;
 pub mod cpu;
 pub mod dialect;
+pub mod embedded;
 pub mod failure;
 pub mod floor;
+pub mod hdr;
 pub mod latency;
 pub mod ledger;
 pub mod load;
+pub mod machine;
 pub mod pin;
+pub mod plan;
 pub mod poller;
+pub mod progress;
 pub mod publisher;
+pub mod report;
 pub mod sink;
+pub mod size;
+pub mod slo;
+pub mod stage;
 pub mod stamp;
 pub mod stencil;
 pub mod subscriber;
 pub mod wire;
 pub mod workload;
 
+#[cfg(test)]
+mod fake_broker;
 #[cfg(test)]
 mod tests;

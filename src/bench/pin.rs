@@ -19,8 +19,12 @@ pub fn to(cpu: usize) -> Result<(), Failure> {
     Err(Failure::Usage(format!("CPU {cpu} is not one of those that may be used: {:?}", allowed())))
 }
 
-/// Calls `what` with the calling thread bound to `cpus`: threads and processes that it starts inherit that.
+/// Calls `what` with the calling thread bound to `cpus`, if there are any: threads and processes that it starts inherit
+/// that.
 pub fn on<T>(cpus: &[usize], what: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    if cpus.is_empty() {
+        return what();
+    }
     let before = sched_getaffinity(Pid::from_raw(0))?;
     let mut set = CpuSet::new();
     for cpu in cpus {

@@ -1,6 +1,7 @@
 //! How a protocol says the same things: one file each, for BlipMQ's two versions, for the floor, and for peers.
 
 pub mod handshake;
+pub mod mixed;
 pub mod nats;
 pub mod redis;
 pub mod redis_stream;

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
+
 use crate::bench::failure::Failure;
-use crate::bench::latency::{self, Latencies};
+use crate::bench::latency::{self, Latencies, spoken};
 
 /// Offsets, lengths and addresses of direct writes are multiples of it.
 const ALIGN: usize = 4096;
@@ -38,6 +40,34 @@ impl DiskFloor {
             small: synced(&scratch.file, ALIGN, each)?,
             group: synced(&scratch.file, 16 * ALIGN, each)?,
             bandwidth: bandwidth(&scratch.file, each)?,
+        })
+    }
+}
+
+impl DiskFloor {
+    /// In a few words, for people.
+    pub fn line(&self) -> String {
+        let quantile = |latencies: &Latencies, quantile| spoken(latencies.value_at_quantile(quantile));
+        format!(
+            "4 KiB write + sync p50 {} p99 {}, 64 KiB p50 {} p99 {}, {:.2} GB/s unsynced",
+            quantile(&self.small, 0.5),
+            quantile(&self.small, 0.99),
+            quantile(&self.group, 0.5),
+            quantile(&self.group, 0.99),
+            self.bandwidth / 1e9
+        )
+    }
+
+    /// For programs.
+    pub fn json(&self) -> Value {
+        let of = |latencies: &Latencies| {
+            let quantile = |quantile| latencies.value_at_quantile(quantile);
+            json!({ "p50": quantile(0.5), "p99": quantile(0.99), "p99.9": quantile(0.999), "max": latencies.max() })
+        };
+        json!({
+            "write_4k_sync_ns": of(&self.small),
+            "write_64k_sync_ns": of(&self.group),
+            "bytes_per_second": self.bandwidth,
         })
     }
 }
