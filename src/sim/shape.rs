@@ -9,7 +9,7 @@ use super::disk::DiskFaults;
 use super::messages::{LEN_MAX, TopicId};
 use super::network::NetFaults;
 use super::plant::Plant;
-use crate::model::{FsyncPolicy, Limits, OverflowPolicy, Qos, StartAt, TopicName};
+use crate::model::{FsyncPolicy, Limits, OverflowPolicy, Qos, RecoveryMode, StartAt, TopicName};
 
 /// How a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +43,7 @@ pub struct Shape {
     pub fsync: Option<FsyncPolicy>,
     pub overflow: OverflowPolicy,
     pub segment_size: u64,
+    pub recovery: RecoveryMode,
     pub limits: Limits,
     pub max_retries: u16,
     pub retry_backoff_ms: u64,
@@ -72,6 +73,12 @@ impl Shape {
             fsync,
             overflow: *dice.pick(&[OverflowPolicy::Block, OverflowPolicy::DropOldest, OverflowPolicy::DropNew]),
             segment_size: *dice.pick(&[64, 128, 256, 1024]) * 1024,
+            recovery: *dice.pick(&[
+                RecoveryMode::Refuse,
+                RecoveryMode::Refuse,
+                RecoveryMode::Truncate,
+                RecoveryMode::Skip,
+            ]),
             limits: roll_limits(dice),
             max_retries: dice.between(0, 4) as u16,
             retry_backoff_ms: dice.between(5, 100),
@@ -139,7 +146,7 @@ fn roll_limits(dice: &mut Dice) -> Limits {
 fn roll_disk(dice: &mut Dice) -> DiskFaults {
     let slowest = *dice.pick(&[100, 1000, 10_000]);
     let speed = (Duration::from_micros(10), Duration::from_micros(slowest));
-    let failing = dice.chance(150) && super::opening::RECOVERS;
+    let failing = dice.chance(150);
     DiskFaults {
         write: speed,
         sync: speed,
@@ -179,9 +186,6 @@ fn roll_troubles(dice: &mut Dice, shape: &Shape) -> Vec<(Duration, Trouble)> {
 }
 
 fn roll_trouble(dice: &mut Dice, shape: &Shape) -> Trouble {
-    if shape.fsync.is_some() && !super::opening::RECOVERS {
-        return if dice.chance(500) { Trouble::Mischief } else { Trouble::DiskFull(Duration::from_millis(50)) };
-    }
     if shape.plant == Some(Plant::CrcSkipped) && dice.chance(500) {
         return Trouble::Rot;
     }

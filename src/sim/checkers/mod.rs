@@ -77,15 +77,6 @@ impl Checkers {
                 subscribed(book, now, sub, said);
                 Ok(())
             }
-            Fact::Source { sub, topic, next_offset } => {
-                let sub = book.subs.of_mut(sub);
-                let uncertain = sub.uncertain;
-                let source = sub.sources.entry(topic).or_default();
-                if source.start.is_none() || uncertain {
-                    source.start = Some(next_offset);
-                }
-                Ok(())
-            }
             Fact::Sent { sub, link, records, bytes } => self.bounds.sent(book, sub, link, (records, bytes)),
             Fact::Delivered(delivery) => self.delivery(book, now, &delivery),
             Fact::Credited { sub, link, messages, bytes } => {
