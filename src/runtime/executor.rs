@@ -14,6 +14,7 @@ use glommio::{ExecutorJoinHandle, Latency, LocalExecutorBuilder, Placement, Shar
 
 use super::clock::Clock;
 use super::control::{Mailbox, Order};
+use super::doorkeeper::Doorkeeper;
 use super::failure::{Exit, Failure};
 use super::filesystem::WriteMode;
 use super::gauges::Gauges;
@@ -24,7 +25,7 @@ use super::segment_file::io_error;
 use super::shard::{Logic, Parts, Report, Shard, tell_leftovers};
 use super::{alarm, listener, recover};
 use crate::model::{Instant, LogId, RecoveryMode, ShardId};
-use crate::wal::Recovered;
+use crate::wal::{LogOptions, Recovered};
 
 /// Requests one submission to the kernel holds.
 const RING_DEPTH: usize = 512;
@@ -39,6 +40,18 @@ const FAREWELL: Duration = Duration::from_millis(20);
 
 /// Makes the core of one shard from what its logs brought back.
 pub type MakeCore = Arc<dyn Fn(ShardId, Instant, Vec<(LogId, Recovered)>) -> Box<dyn Logic> + Send + Sync>;
+
+/// What the operator decides about each log.
+pub type LogOptionsOf = Arc<dyn Fn(LogId) -> LogOptions + Send + Sync>;
+
+/// What is put on the runtime: the cores, and the options of their logs.
+#[derive(Clone)]
+pub struct Makers {
+    /// Makes the core of a shard.
+    pub core: MakeCore,
+    /// What a log is brought back with.
+    pub log_options: LogOptionsOf,
+}
 
 /// All that one shard needs to start.
 pub struct Plan {
@@ -68,8 +81,10 @@ pub struct Plan {
     pub life: Life,
     /// Its figures.
     pub gauges: Arc<Gauges>,
+    /// Counts the connections of all shards.
+    pub doorkeeper: Arc<Doorkeeper>,
     /// Makes its core.
-    pub make_core: MakeCore,
+    pub makers: Makers,
 }
 
 /// Reports the end of a shard however it comes, also when its executor could not be made at all.
@@ -123,7 +138,7 @@ async fn live(plan: Plan) {
     let mut recovered = Vec::new();
     for (log, folder) in plan.logs {
         let device = LogDevice::new(log, folder, plan.mode);
-        match recover::recover(&device, plan.recovery).await {
+        match recover::recover(&device, (plan.makers.log_options)(log), plan.recovery).await {
             Ok(found) => recovered.push((log, found)),
             // The others' ends of the mesh come free as ours are dropped here.
             Err(failure) => return plan.life.report(Report::Failed(failure)),
@@ -131,7 +146,7 @@ async fn live(plan: Plan) {
         devices.push(device);
     }
     let (mesh, receivers) = Mesh::connect(plan.ends, plan.gauges.clone()).await;
-    let core = (plan.make_core)(plan.id, plan.clock.now(), recovered);
+    let core = (plan.makers.core)(plan.id, plan.clock.now(), recovered);
     starting.cancel().await;
     let shard = Shard::new(Parts {
         id: plan.id,
@@ -141,6 +156,7 @@ async fn live(plan: Plan) {
         core,
         logs: devices,
         mesh,
+        doorkeeper: plan.doorkeeper,
         background: queue,
         reports: plan.life.reports.clone(),
     });

@@ -17,8 +17,8 @@ use super::gauges::{add, read};
 use super::segment_file::io_error;
 use super::shard::Shard;
 
-/// Connections the kernel keeps for a shard that has not yet accepted them.
-const BACKLOG: i32 = 1024;
+/// Connections the kernel keeps for a shard that has not yet accepted them; `somaxconn` bounds it further.
+const BACKLOG: i32 = 65_535;
 /// How long to let be what cannot be accepted: the connection waits in the kernel, and trying again at once would
 /// only burn the core.
 const BACK_OFF: Duration = Duration::from_millis(50);

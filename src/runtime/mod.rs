@@ -1,7 +1,9 @@
 //! The only room that knows glommio and the kernel.
 //!
 //! ```text
-//! run        start, wait, stop            preflight, cores, data_dir, filesystem, signals, failure, control
+//! run        start, wait, stop            preflight, cores, data_dir, filesystem, signals, failure, control, memory,
+//!                                         service_manager
+//!                                         daemon: from a configuration to an exit code
 //! executor   what runs on one core        recover, clock, gauges
 //! shard      tells the core, acts         connections, connection, reader, writer, outbox, read_buffer
 //!            its sockets, devices, peers  listener, log_device, log_folder, segment_file, mesh
@@ -17,6 +19,7 @@ pub mod control;
 pub mod cores;
 pub mod daemon;
 pub mod data_dir;
+pub mod doorkeeper;
 pub mod executor;
 pub mod failure;
 pub mod filesystem;
@@ -24,6 +27,7 @@ pub mod gauges;
 pub mod listener;
 pub mod log_device;
 pub mod log_folder;
+pub mod memory;
 pub mod mesh;
 pub mod outbox;
 pub mod preflight;
@@ -33,6 +37,7 @@ pub mod reader;
 pub mod recover;
 pub mod run;
 pub mod segment_file;
+pub mod service_manager;
 pub mod shard;
 pub mod signals;
 pub mod turns;
@@ -40,7 +45,7 @@ pub mod writer;
 
 pub use control::{Control, Order};
 pub use daemon::run;
-pub use executor::MakeCore;
+pub use executor::{LogOptionsOf, MakeCore, Makers};
 pub use failure::{Exit, Failure};
 pub use gauges::Gauges;
 pub use run::{Broker, Prepared, Settings};

@@ -17,6 +17,7 @@ use super::bell::Bell;
 use super::clock::Clock;
 use super::connection::{Connection, Phase};
 use super::connections::Connections;
+use super::doorkeeper::{Doorkeeper, Place};
 use super::gauges::{Gauges, add};
 use super::log_device::LogDevice;
 use super::mesh::{Mesh, Parcel};
@@ -102,6 +103,7 @@ pub struct Shard {
     pub refuse: Bell,
     core: RefCell<Box<dyn Logic>>,
     logs: HashMap<LogId, Rc<LogDevice>>,
+    doorkeeper: Arc<Doorkeeper>,
     background: TaskQueueHandle,
     answers: RefCell<VecDeque<Event>>,
     dirty: RefCell<Vec<Rc<Connection>>>,
@@ -126,6 +128,8 @@ pub struct Parts {
     pub logs: Vec<Rc<LogDevice>>,
     /// The other shards.
     pub mesh: Mesh,
+    /// Counts connections.
+    pub doorkeeper: Arc<Doorkeeper>,
     /// Where work goes that nobody waits for.
     pub background: TaskQueueHandle,
     /// The thread that started it.
@@ -149,6 +153,7 @@ impl Shard {
             refuse: Bell::default(),
             core: RefCell::new(parts.core),
             logs: parts.logs.into_iter().map(|log| (log.id(), log)).collect(),
+            doorkeeper: parts.doorkeeper,
             background: parts.background,
             answers: RefCell::default(),
             dirty: RefCell::default(),
@@ -334,22 +339,25 @@ impl Shard {
         self.connections.forget(conn);
         self.count_connections();
         let socket = connection.duplicate();
+        let place = connection.place.take().expect("an open connection has its place");
         // The reading task drops its stream when it next runs; a poll it has with the kernel is withdrawn, and it
         // never takes bytes out of the socket.
         connection.enter(Phase::Over);
         add(&self.gauges.moved_out, 1);
-        self.mesh.send(to, Parcel::Connection { socket: socket.ok(), peer: connection.peer, carry });
+        self.mesh.send(to, Parcel::Connection { socket: socket.ok(), peer: connection.peer, carry, place });
     }
 
     /// A socket was accepted here.
     pub fn accepted(self: &Rc<Self>, peer: IpAddr, stream: TcpStream) {
         add(&self.gauges.accepted, 1);
-        self.connected(peer, stream, Arrival::Accepted);
+        let (place, crowd) = self.doorkeeper.enter(peer);
+        self.connected(peer, stream, Arrival::Accepted(crowd), place);
     }
 
     /// A socket of this shard is open: tells the core, then reads.
-    pub fn connected(self: &Rc<Self>, peer: IpAddr, stream: TcpStream, arrival: Arrival) {
+    pub fn connected(self: &Rc<Self>, peer: IpAddr, stream: TcpStream, arrival: Arrival, place: Place) {
         let connection = self.connections.add(peer, stream);
+        connection.place.replace(Some(place));
         self.count_connections();
         self.spawn(reader::run(self.clone(), connection.clone()));
         self.drive(Event::Connected { conn: connection.id, peer, arrival });

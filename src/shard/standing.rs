@@ -45,6 +45,7 @@ impl Core {
             stats.members += sub.members.len() as u64;
             stats.messages_in_flight += sub.outstanding();
             stats.burying += sub.burying;
+            stats.lag += self.partitions[sub.partition].committed.since(sub.cursor.floor());
             stats.missed += sub.counters.missed;
         }
     }

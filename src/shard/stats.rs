@@ -125,6 +125,8 @@ pub struct Stats {
     pub closing: u64,
     /// Of other shards' publishes, those that wait for a log or a queue of this one.
     pub parked: u64,
+    /// QoS 1 records committed and not settled, added up over all subscriptions.
+    pub lag: u64,
     /// Batches that wait for their commit.
     pub uncommitted: u64,
     /// Records on their way to a dead-letter topic.

@@ -11,6 +11,7 @@ use super::messages::{MessageId, Messages, Stage};
 use super::violation::{Checked, must};
 use crate::model::{Instant, LogId, Lsn, Offset, Qos, record_batch};
 use crate::wal::GroupPiece;
+use crate::wal::entry::Kind;
 
 #[derive(Debug, Default)]
 pub struct Ledger {
@@ -63,7 +64,7 @@ impl Ledger {
         ledger.check_untouched(first, len as u64)?;
         let mut group = Group { write, segment, len: len as u64, state: State::Flying, messages: Vec::new() };
         for piece in pieces {
-            read_piece(messages, log, &piece.body, &mut group.messages)?;
+            read_piece(messages, log, piece, &mut group.messages)?;
         }
         group.messages.iter().for_each(|(id, _)| messages.of_mut(*id).logged_at = Some(now));
         ledger.open.insert(first, group);
@@ -127,6 +128,7 @@ impl Ledger {
         self.logs.iter_mut().for_each(|ledger| *ledger = LogLedger::default());
         for (_, message) in messages.iter_mut().filter(|(_, message)| message.stage != Stage::Unwritten) {
             (message.stage, message.offset, message.copies) = (Stage::Limbo, None, 0);
+            message.partition = None;
         }
     }
 
@@ -184,7 +186,7 @@ impl Group {
             let message = messages.of_mut(*id);
             if message.copies == 0 {
                 message.stage = Stage::Limbo;
-                message.offset = None;
+                (message.offset, message.partition) = (None, None);
             }
         }
     }
@@ -199,15 +201,34 @@ impl super::messages::Message {
     }
 }
 
+/// Bytes of an entry's header, by the table of [`crate::wal::entry`].
+const AT_KIND: usize = 28;
+const AT_PARTITION: usize = 32;
+
 /// Finds the messages in one piece of a group, if it is a record batch.
-fn read_piece(messages: &mut Messages, log: LogId, body: &[u8], found: &mut Vec<(MessageId, Offset)>) -> Checked {
-    let Ok(header) = record_batch::header(body) else { return Ok(()) };
-    for record in record_batch::records(body) {
-        let offset = header.base_offset.plus(u64::from(record.offset_delta));
+fn read_piece(
+    messages: &mut Messages,
+    log: LogId,
+    piece: &GroupPiece,
+    found: &mut Vec<(MessageId, Offset)>,
+) -> Checked {
+    if piece.header[AT_KIND] != Kind::Batch as u8 {
+        return Ok(());
+    }
+    let partition = u32::from_le_bytes(piece.header[AT_PARTITION..AT_PARTITION + 4].try_into().expect("four bytes"));
+    let header = record_batch::header(&piece.body);
+    must(header.is_ok(), "a logged batch is whole", || format!("log {log} partition {partition}: {header:?}"))?;
+    let base = header.expect("checked").base_offset;
+    for record in record_batch::records(&piece.body) {
+        let offset = base.plus(u64::from(record.offset_delta));
         let Some(id) = messages.identify(record.value) else {
             return must(false, "nothing is logged that was not published", || format!("log {log} offset {offset}"));
         };
         let message = messages.of_mut(id);
+        if message.partition.is_some_and(|home| home != partition) {
+            continue;
+        }
+        message.partition = Some(partition);
         let handed = message.handed.is_some();
         must(handed, "nothing is logged that was not published", || format!("message {} at {offset}", id.0))?;
         let logged = message.qos == Qos::AtLeastOnce;
@@ -253,7 +274,9 @@ mod tests {
             let mut builder = BatchBuilder::new();
             builder.push(Timestamp(1), &self.messages.value(MessageId(number)));
             let body = builder.finish(Offset(u64::from(number)), None);
-            let pieces = [GroupPiece { header: [0; 64], body }];
+            let mut header = [0; 64];
+            header[AT_KIND] = Kind::Batch as u8;
+            let pieces = [GroupPiece { header, body }];
             let place = (Lsn(0), u64::from(number) * 4096, 4096);
             self.ledger.submitted(&mut self.messages, (EPOCH, u64::from(number), LOG), place, &pieces)
         }

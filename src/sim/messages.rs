@@ -1,5 +1,6 @@
 //! Every message of a run: who published it, and what is known of it.
 
+use super::network::LinkId;
 use super::segment_image::BLOCK;
 use crate::model::{Instant, LogId, Offset, Qos};
 
@@ -40,7 +41,7 @@ pub struct Message {
     pub idempotent: bool,
     /// When the broker had first read all of its frame.
     pub handed: Option<Instant>,
-    /// The same, of the last time it was said.
+    /// When the broker had last come to it: it was appended then or, where it had to wait, later.
     pub handed_last: Option<Instant>,
     /// The broker said that it would not take it.
     pub refused: bool,
@@ -50,6 +51,8 @@ pub struct Message {
     pub log: LogId,
     /// When it was last handed to a device: it was appended then or before.
     pub logged_at: Option<Instant>,
+    /// Its partition, by the log's number: where it was written first. Dead letters are written elsewhere.
+    pub partition: Option<u32>,
     /// Where its partition has it, as written to the device.
     pub offset: Option<Offset>,
     /// Segments that have it durably.
@@ -59,6 +62,8 @@ pub struct Message {
 #[derive(Debug, Default)]
 pub struct Messages {
     all: Vec<Message>,
+    /// Read by the broker, and perhaps not come to yet.
+    read: Vec<(LinkId, MessageId)>,
 }
 
 const MARK: [u8; 4] = *b"bSim";
@@ -84,6 +89,7 @@ impl Messages {
             stage: Stage::Unwritten,
             log: LogId(0),
             logged_at: None,
+            partition: None,
             offset: None,
             copies: 0,
         });
@@ -112,6 +118,23 @@ impl Messages {
 
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (MessageId, &mut Message)> {
         self.all.iter_mut().enumerate().map(|(index, message)| (MessageId(index as u32), message))
+    }
+
+    /// The broker has read a message from a link.
+    pub fn read(&mut self, now: Instant, link: LinkId, id: MessageId) {
+        let message = self.of_mut(id);
+        message.handed.get_or_insert(now);
+        message.handed_last = Some(now);
+        self.read.push((link, id));
+    }
+
+    /// The broker has come to everything that it has read from links that it goes on reading.
+    pub fn handled(&mut self, now: Instant, reads: impl Fn(LinkId) -> bool) {
+        let Messages { all, read } = self;
+        read.retain(|(link, id)| {
+            all[id.0 as usize].handed_last = Some(now);
+            !reads(*link)
+        });
     }
 
     /// The message's bytes.

@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use super::dice::Dice;
 use super::violation::{Checked, must};
 use crate::model::{Chunk, ConnId, Instant, Limits, ShardId};
-use crate::shard::{Arrival, Carry, Disconnect, Event};
+use crate::shard::{Arrival, Carry, Crowd, Disconnect, Event};
 
 /// One TCP connection; never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -181,6 +181,12 @@ impl Network {
             ServerSide::Open(conn) | ServerSide::Closing(conn) => Some(conn),
             ServerSide::Coming | ServerSide::Gone => None,
         }
+    }
+
+    /// Whether the process goes on reading a link.
+    pub fn reads(&self, link: LinkId) -> bool {
+        let state = &self.links[link.0 as usize];
+        matches!(state.server, ServerSide::Open(_)) && !state.paused
     }
 
     /// Sockets that the process holds.
@@ -445,7 +451,7 @@ impl Network {
         let state = self.link(link);
         state.server = ServerSide::Open(conn);
         state.paused = false;
-        let arrival = state.carry.take().map_or(Arrival::Accepted, Arrival::Moved);
+        let arrival = state.carry.take().map_or(Arrival::Accepted(Crowd::default()), Arrival::Moved);
         let peer = IpAddr::V4(Ipv4Addr::new(10, 0, (link.0 >> 8) as u8, link.0 as u8));
         self.plan_up(now, link);
         NetOutcome::ToCore { link, shard, event: Event::Connected { conn, peer, arrival } }

@@ -65,6 +65,7 @@ impl Shape {
         let topics = roll_topics(dice);
         let calm_after = Duration::from_millis(dice.between(200, 1500));
         let fsync = roll_fsync(dice, plant);
+        let logged = fsync.is_some();
         let mut shape = Shape {
             cores: (0..12).map(|_| dice.between(1, 4) as u16).collect(),
             logs: dice.between(1, 4) as u16,
@@ -79,7 +80,9 @@ impl Shape {
             mesh: (Duration::from_micros(1), Duration::from_micros(*dice.pick(&[20, 500, 5000]))),
             troubles: Vec::new(),
             calm_after,
-            publishers: (0..dice.between(1, 3)).map(|number| roll_publisher(dice, number as usize, &topics)).collect(),
+            publishers: (0..dice.between(1, 3))
+                .map(|number| roll_publisher(dice, number as usize, &topics, logged))
+                .collect(),
             subscribers: roll_subscribers(dice, &topics),
             topics,
             vandals: usize::from(dice.chance(200)),
@@ -106,9 +109,6 @@ fn roll_fsync(dice: &mut Dice, plant: Option<Plant>) -> Option<FsyncPolicy> {
     if matches!(plant, Some(Plant::AckAtWrite | Plant::SyncClaimedEarly)) {
         return Some(FsyncPolicy::Always);
     }
-    if !super::opening::READY {
-        return None;
-    }
     match dice.below(if plant.is_some() { 9 } else { 10 }) {
         0..=3 => Some(FsyncPolicy::Always),
         4 | 5 => Some(FsyncPolicy::EveryN(*dice.pick(&[1, 2, 8, 64]))),
@@ -123,7 +123,7 @@ fn roll_limits(dice: &mut Dice) -> Limits {
     let roomy = dice.chance(300);
     let bytes = |dice: &mut Dice, low: u64, high: u64| if roomy { 1 << 20 } else { dice.between(low, high) as usize };
     Limits {
-        frame_max: 256 * 1024,
+        frame_max: 48 * 1024,
         in_flight_max: *dice.pick(&[1, 2, 5, 20, 100, 1000]),
         outbox_max: bytes(dice, 16 * 1024, 64 * 1024),
         qos0_backlog_max: bytes(dice, 4 * 1024, 64 * 1024),
@@ -139,7 +139,7 @@ fn roll_limits(dice: &mut Dice) -> Limits {
 fn roll_disk(dice: &mut Dice) -> DiskFaults {
     let slowest = *dice.pick(&[100, 1000, 10_000]);
     let speed = (Duration::from_micros(10), Duration::from_micros(slowest));
-    let failing = dice.chance(150);
+    let failing = dice.chance(150) && super::opening::RECOVERS;
     DiskFaults {
         write: speed,
         sync: speed,
@@ -179,6 +179,9 @@ fn roll_troubles(dice: &mut Dice, shape: &Shape) -> Vec<(Duration, Trouble)> {
 }
 
 fn roll_trouble(dice: &mut Dice, shape: &Shape) -> Trouble {
+    if shape.fsync.is_some() && !super::opening::RECOVERS {
+        return if dice.chance(500) { Trouble::Mischief } else { Trouble::DiskFull(Duration::from_millis(50)) };
+    }
     if shape.plant == Some(Plant::CrcSkipped) && dice.chance(500) {
         return Trouble::Rot;
     }
@@ -192,7 +195,7 @@ fn roll_trouble(dice: &mut Dice, shape: &Shape) -> Trouble {
     }
 }
 
-fn roll_publisher(dice: &mut Dice, number: usize, topics: &[TopicName]) -> PublisherPlan {
+fn roll_publisher(dice: &mut Dice, number: usize, topics: &[TopicName], logged: bool) -> PublisherPlan {
     let count = dice.between(1, topics.len() as u64 - 1);
     PublisherPlan {
         number,
@@ -204,7 +207,8 @@ fn roll_publisher(dice: &mut Dice, number: usize, topics: &[TopicName]) -> Publi
         len_max: *dice.pick(&[30, 300, LEN_MAX]),
         qos1_per_mille: *dice.pick(&[1000, 1000, 500, 0]),
         ttl_per_mille: *dice.pick(&[0, 0, 300]),
-        idempotent: dice.chance(700),
+        // Without a log nobody remembers sequence numbers.
+        idempotent: dice.chance(700) && logged,
         pause_max_us: *dice.pick(&[100, 2000, 20_000]),
     }
 }

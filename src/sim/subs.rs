@@ -28,6 +28,8 @@ pub struct Wanted {
     pub attempts_max: u16,
     pub dead_letter: Option<TopicId>,
     pub topics: Vec<TopicId>,
+    /// By pattern: several shards may serve it.
+    pub spread: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -39,13 +41,14 @@ pub struct Sub {
     pub alive: bool,
     /// When the broker first said so.
     pub since: Option<Instant>,
+    /// Version 1: a second session of its key was begun while the first was still held; which one is taken over later
+    /// is the broker's choice.
+    pub split: bool,
     /// A crash may have taken its creation with it.
     pub uncertain: bool,
     pub sources: BTreeMap<TopicId, Source>,
     /// What it may still be sent, by link: records and bytes.
     pub credit: BTreeMap<LinkId, (i64, i64)>,
-    /// Messages in flight.
-    pub in_flight: usize,
 }
 
 /// One topic of a subscription.
@@ -58,11 +61,14 @@ pub struct Source {
     pub front: BTreeMap<LinkId, Offset>,
     /// Everything below is settled, by the subscriber's word.
     pub floor: Offset,
+    /// Messages in flight.
+    pub in_flight: usize,
 }
 
 /// One message given to one subscription.
 #[derive(Clone, Debug)]
 pub struct Given {
+    pub qos: Qos,
     pub offset: Option<Offset>,
     pub link: LinkId,
     pub attempt: u16,
@@ -70,7 +76,9 @@ pub struct Given {
     pub times: u32,
     /// Delivered and unacknowledged, as far as the broker can know.
     pub in_flight: bool,
-    /// When the broker had read, in this process's life, that it is settled.
+    /// The broker has read, in this process's life, that it is settled.
+    pub said: bool,
+    /// When it had come to it, in this process's life,.
     pub settled_at: Option<Instant>,
     /// Settled at any time.
     pub settled: bool,
@@ -82,6 +90,8 @@ pub struct Given {
 pub struct Subs {
     all: Vec<Sub>,
     by_key: BTreeMap<SubKey, SubId>,
+    /// Settled by bytes that the broker has, but perhaps has not come to yet.
+    said: Vec<(LinkId, SubId, TopicId, MessageId)>,
 }
 
 impl Subs {
@@ -95,7 +105,7 @@ impl Subs {
             self.by_key.insert(key, id);
         }
         let (sources, credit) = (BTreeMap::new(), BTreeMap::new());
-        self.all.push(Sub { key, wanted, alive: false, since: None, uncertain: false, sources, credit, in_flight: 0 });
+        self.all.push(Sub { key, wanted, alive: false, since: None, uncertain: false, split: false, sources, credit });
         id
     }
 
@@ -135,31 +145,49 @@ impl Subs {
         given.link = delivery.link;
         given.exhausted |= given.attempt >= wanted.attempts_max;
         given.settled |= wanted.auto_acknowledge;
-        let waits = delivery.qos == Qos::AtLeastOnce && !wanted.auto_acknowledge && !given.exhausted;
-        sub.in_flight = sub.in_flight + usize::from(waits) - usize::from(given.in_flight);
+        given.qos = delivery.qos;
+        let waits = delivery.qos == Qos::AtLeastOnce && !wanted.auto_acknowledge && !given.exhausted && !given.said;
+        source.in_flight = source.in_flight + usize::from(waits) - usize::from(given.in_flight);
         given.in_flight = waits;
     }
 
     /// A subscriber has said what becomes of some deliveries.
-    pub fn settled(&mut self, now: Instant, (id, link, topic): (SubId, LinkId, TopicId), which: Which) {
-        let sub = self.of_mut(id);
+    pub fn settled(&mut self, (id, link, topic): (SubId, LinkId, TopicId), which: Which) {
+        let sub = &mut self.all[id.0 as usize];
         let source = sub.sources.entry(topic).or_default();
         if let (Which::UpTo(last), false) = (which, sub.wanted.shared) {
             source.floor = source.floor.max(last.plus(1));
         }
-        let named = source.given.iter_mut().filter(|(id, given)| which.names(**id, given) && given.link == link);
-        for (_, given) in named {
-            sub.in_flight -= usize::from(given.in_flight);
+        let in_flight = &mut source.in_flight;
+        // "Everything up to" means, of a shared subscription, what this member got.
+        let own = matches!(which, Which::UpTo(_)) && sub.wanted.shared;
+        let named = source.given.iter_mut().filter(|(id, given)| which.names(**id, given));
+        for (message, given) in named.filter(|(_, given)| !own || given.link == link) {
+            *in_flight -= usize::from(given.in_flight);
             given.in_flight = false;
             if !matches!(which, Which::Refused(..)) {
-                given.settled = true;
-                given.settled_at.get_or_insert(now);
+                (given.settled, given.said) = (true, true);
+                self.said.push((link, id, topic, *message));
             }
         }
     }
 
+    /// The broker has come to everything that it has read from links that it goes on reading.
+    pub fn handled(&mut self, now: Instant, reads: impl Fn(LinkId) -> bool) {
+        let Subs { all, said, .. } = self;
+        said.retain(|(link, sub, topic, message)| {
+            let handled = reads(*link);
+            let source = all[sub.0 as usize].sources.get_mut(topic);
+            if let Some(given) = source.and_then(|source| source.given.get_mut(message)).filter(|_| handled) {
+                given.settled_at.get_or_insert(now);
+            }
+            !handled
+        });
+    }
+
     /// A connection is gone.
     pub fn detach(&mut self, id: SubId, link: LinkId) {
+        self.said.retain(|said| said.0 != link || said.1 != id);
         let sub = self.of_mut(id);
         sub.credit.remove(&link);
         if sub.key.is_none() {
@@ -169,7 +197,7 @@ impl Subs {
             source.front.remove(&link);
             for given in source.given.values_mut().filter(|given| given.link == link && given.in_flight) {
                 given.in_flight = false;
-                sub.in_flight -= 1;
+                source.in_flight -= 1;
             }
         }
     }
@@ -178,10 +206,10 @@ impl Subs {
     pub fn process_ended(&mut self, forgets: bool) {
         for sub in &mut self.all {
             sub.alive &= sub.key.is_some();
-            sub.in_flight = 0;
             sub.credit.clear();
             for source in sub.sources.values_mut() {
                 source.front.clear();
+                source.in_flight = 0;
                 source.given.values_mut().for_each(|given| given.process_ended(forgets));
             }
         }
@@ -190,7 +218,7 @@ impl Subs {
 
 impl Which {
     fn names(self, id: MessageId, given: &Given) -> bool {
-        match (self, given.offset) {
+        match (self, given.offset.filter(|_| given.qos == Qos::AtLeastOnce)) {
             (Which::One(one), _) => one == id,
             (Which::Range(first, last) | Which::Refused(first, last), Some(at)) => first <= at && at <= last,
             (Which::UpTo(last), Some(at)) => at <= last,
@@ -202,11 +230,13 @@ impl Which {
 impl Given {
     fn first(link: LinkId) -> Given {
         Given {
+            qos: Qos::AtMostOnce,
             offset: None,
             link,
             attempt: 0,
             times: 0,
             in_flight: false,
+            said: false,
             settled_at: None,
             settled: false,
             exhausted: false,
@@ -216,6 +246,7 @@ impl Given {
     fn process_ended(&mut self, forgets: bool) {
         (self.in_flight, self.times, self.attempt) = (false, 0, 0);
         if forgets {
+            self.said = false;
             self.settled_at = None;
         }
     }

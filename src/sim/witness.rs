@@ -66,7 +66,6 @@ pub enum Fact {
     Unsubscribed {
         sub: SubId,
         link: LinkId,
-        delete: bool,
     },
 }
 
@@ -220,9 +219,9 @@ impl Watched {
             }
             Request::Publish(publish) => {
                 let ids: Vec<MessageId> = book.messages.identify(publish.message).into_iter().collect();
-                self.handed(book, now, correlation, ids);
+                self.handed(book, (now, link), correlation, ids);
             }
-            Request::PublishBatch(said) => self.batch_handed(book, now, correlation, &said, payload),
+            Request::PublishBatch(said) => self.batch_handed(book, (now, link), correlation, &said, payload),
             Request::Subscribe { topic, qos } => self.subscribe(book, correlation, topic, qos),
             Request::SubscribeWith(said) => self.subscribe_with(book, correlation, &said),
             Request::Credit(credit) => {
@@ -239,7 +238,10 @@ impl Watched {
             }
             Request::Unsubscribe { subscription, delete } => {
                 if let Some(sub) = self.subs.remove(&subscription) {
-                    facts.push(Fact::Unsubscribed { sub, link, delete });
+                    if delete {
+                        book.subs.delete(sub);
+                    }
+                    facts.push(Fact::Unsubscribed { sub, link });
                 }
             }
             Request::Auth { .. }
@@ -250,20 +252,23 @@ impl Watched {
         }
     }
 
-    fn batch_handed(&mut self, book: &mut Book, now: Instant, correlation: u64, said: &PublishBatch, payload: &[u8]) {
+    fn batch_handed(
+        &mut self,
+        book: &mut Book,
+        (now, link): (Instant, LinkId),
+        correlation: u64,
+        said: &PublishBatch,
+        payload: &[u8],
+    ) {
         let batch = &payload[said.batch.clone()];
         if record_batch::check(batch).is_ok() {
             let ids = record_batch::records(batch).filter_map(|record| book.messages.identify(record.value)).collect();
-            self.handed(book, now, correlation, ids);
+            self.handed(book, (now, link), correlation, ids);
         }
     }
 
-    fn handed(&mut self, book: &mut Book, now: Instant, correlation: u64, ids: Vec<MessageId>) {
-        for id in &ids {
-            let message = book.messages.of_mut(*id);
-            message.handed.get_or_insert(now);
-            message.handed_last = Some(now);
-        }
+    fn handed(&mut self, book: &mut Book, (now, link): (Instant, LinkId), correlation: u64, ids: Vec<MessageId>) {
+        ids.iter().for_each(|id| book.messages.read(now, link, *id));
         self.asked.insert(correlation, Asked::Publish(ids));
     }
 
@@ -273,7 +278,8 @@ impl Watched {
         let attempts_max = book.attempts_default;
         let (shared, auto_acknowledge, dead_letter) = (false, false, None);
         let topics = vec![topic];
-        let wanted = Wanted { version: 1, qos, shared, auto_acknowledge, attempts_max, dead_letter, topics };
+        let wanted =
+            Wanted { version: 1, qos, shared, auto_acknowledge, attempts_max, dead_letter, topics, spread: false };
         let sub = book.subs.wanted(key, wanted);
         self.asked.insert(correlation, Asked::Subscribe(sub, (0, 0)));
     }
@@ -288,6 +294,7 @@ impl Watched {
             attempts_max: said.max_retries.map_or(book.attempts_default, |retries| retries.saturating_add(1)),
             dead_letter: book.topic(said.dead_letter),
             topics: book.matching(said.pattern),
+            spread: book.topic(said.pattern).is_none(),
         };
         let sub = book.subs.wanted((!said.name.is_empty()).then_some(named), wanted);
         self.asked.insert(correlation, Asked::Subscribe(sub, (said.credit_messages, said.credit_bytes)));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::Instant;
+use crate::model::{Instant, Qos};
 use crate::sim::book::Book;
 use crate::sim::violation::{Checked, must};
 use crate::sim::witness::Delivery;
@@ -10,6 +10,8 @@ use crate::sim::witness::Delivery;
 #[derive(Debug)]
 pub struct Expiry {
     pub grace: Duration,
+    /// Without a log, a QoS 1 record may wait for room before its time begins.
+    pub waits: bool,
 }
 
 const SENTENCE: &str = "what has expired is not delivered";
@@ -17,7 +19,8 @@ const SENTENCE: &str = "what has expired is not delivered";
 impl Expiry {
     pub fn delivered(&self, book: &Book, now: Instant, delivery: &Delivery) -> Checked {
         let message = book.messages.of(delivery.id);
-        if message.ttl_ms == 0 || message.topic != delivery.topic {
+        let waited = self.waits && message.qos == Qos::AtLeastOnce;
+        if waited || message.ttl_ms == 0 || message.topic != delivery.topic {
             return Ok(());
         }
         let born = message.handed_last.max(message.logged_at).unwrap_or(now);

@@ -28,6 +28,8 @@ pub struct Rules {
     /// How long letters between shards may be under way, there and back.
     pub grace: Duration,
     pub in_flight_max: usize,
+    /// `overflow = drop_oldest` without a log.
+    pub drops: bool,
 }
 
 /// All of them.
@@ -52,9 +54,9 @@ impl Checkers {
             committed: committed::Committed { fsync: rules.fsync, logged: rules.logged },
             published: published::Published,
             order: order::Order,
-            bounds: bounds::Bounds { in_flight_max: rules.in_flight_max },
+            bounds: bounds::Bounds { in_flight_max: rules.in_flight_max, drops: rules.drops },
             settled: settled::Settled { grace: rules.grace },
-            expiry: expiry::Expiry { grace: rules.grace },
+            expiry: expiry::Expiry { grace: rules.grace, waits: !rules.logged },
             rules,
             delivered: 0,
         }
@@ -69,7 +71,9 @@ impl Checkers {
                 Ok(())
             }
             Fact::Subscribed { sub, link, said, credit } => {
-                book.subs.of_mut(sub).credit.insert(link, (credit.0.into(), credit.1.into()));
+                let attached = book.subs.of_mut(sub);
+                attached.credit.insert(link, (credit.0.into(), credit.1.into()));
+                attached.split |= attached.wanted.version == 1 && attached.credit.len() > 1;
                 subscribed(book, now, sub, said);
                 Ok(())
             }
@@ -91,14 +95,11 @@ impl Checkers {
                 Ok(())
             }
             Fact::Settled { sub, link, topic, which } => {
-                book.subs.settled(now, (sub, link, topic), which);
+                book.subs.settled((sub, link, topic), which);
                 Ok(())
             }
-            Fact::Unsubscribed { sub, link, delete } => {
+            Fact::Unsubscribed { sub, link } => {
                 book.subs.detach(sub, link);
-                if delete {
-                    book.subs.delete(sub);
-                }
                 Ok(())
             }
         }
@@ -109,6 +110,10 @@ impl Checkers {
         self.published.delivered(book, delivery)?;
         self.committed.delivered(book, delivery)?;
         self.expiry.delivered(book, now, delivery)?;
+        if book.subs.of(delivery.sub).split {
+            book.subs.delivered(delivery);
+            return Ok(());
+        }
         self.settled.delivered(book, now, delivery)?;
         self.order.delivered(book, delivery)?;
         self.bounds.attempt(book, delivery)?;

@@ -80,7 +80,8 @@ impl Client {
         Client {
             key,
             version,
-            line: Line { link: None, correlation: 0, heard: BytesMut::new(), out: BytesMut::new() },
+            // Far from the numbers that a broker gives to deliveries.
+            line: Line { link: None, correlation: 1 << 32, heard: BytesMut::new(), out: BytesMut::new() },
             part,
             hasty: dice.chance(300),
             ready: false,

@@ -32,6 +32,9 @@ pub struct PublisherPlan {
     pub pause_max_us: u64,
 }
 
+/// A batch with more bytes gets no more records: every log's segments hold the largest.
+const BATCH_BYTES: usize = 24 * 1024;
+
 #[derive(Debug)]
 pub struct Publisher {
     plan: PublisherPlan,
@@ -127,11 +130,13 @@ impl Publisher {
         let ttl_ms = if dice.chance(self.plan.ttl_per_mille) { dice.between(5, 300) as u32 } else { 0 };
         let idempotent = self.plan.idempotent && to.1 == Qos::AtLeastOnce;
         let count = dice.between(1, self.plan.batch_max.into()).min(self.left.into()) as u32;
-        for _ in 0..count {
+        let mut said = 0;
+        while said < count && self.builder.len() < BATCH_BYTES {
+            said += 1;
             let id = self.message(hands, dice, to, (ttl_ms, idempotent));
             self.builder.push(hands.now.timestamp(), &hands.book.messages.value(id));
         }
-        let producer = idempotent.then(|| self.next_sequence(to.0, count));
+        let producer = idempotent.then(|| self.next_sequence(to.0, said));
         let batch = self.builder.finish(Offset::ZERO, producer);
         let acknowledge = idempotent || dice.chance(700);
         let alias = alias_of(to.0);

@@ -32,7 +32,7 @@ pub struct SubscriberPlan {
     /// Of a thousand deliveries: refused, forgotten; the rest is acknowledged.
     pub refuses_per_mille: u32,
     pub forgets_per_mille: u32,
-    /// Turns in which it deletes its subscription.
+    /// Turns in which it ends its subscription, and deletes it unless it is shared.
     pub unsubscribes_per_mille: u32,
     /// Longest time it takes over a delivery.
     pub dawdles_max_us: u64,
@@ -122,7 +122,8 @@ impl Subscriber {
             }
         } else if !hands.calm && dice.chance(self.plan.unsubscribes_per_mille) {
             let correlation = line.next();
-            command::unsubscribe(&mut line.out, correlation, number, true);
+            // A shared subscription goes with its last member, and who is the last is for the shards to find out.
+            command::unsubscribe(&mut line.out, correlation, number, !self.plan.shared);
             self.number = None;
             self.later.clear();
             self.ask_again = hands.now.plus_ms(dice.between(0, 50));

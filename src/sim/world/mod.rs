@@ -21,7 +21,7 @@ use super::trace::{Trace, digest};
 use super::violation::{Checked, Violation};
 use super::witness::Witness;
 use crate::auth::KeyRing;
-use crate::model::{Instant, LogId, Lsn, ShardId};
+use crate::model::{Instant, LogId, Lsn, OverflowPolicy, ShardId};
 use crate::shard::Event;
 
 /// Something that happens at a time.
@@ -118,6 +118,7 @@ impl World {
             logged: shape.fsync.is_some(),
             grace: shape.grace(),
             in_flight_max: shape.limits.in_flight_max as usize,
+            drops: shape.fsync.is_none() && shape.overflow == OverflowPolicy::DropOldest,
         };
         let logs = usize::from(shape.logs);
         let mut disk = Disk::new(logs, 1 << 30, shape.disk.clone(), dice.fork());
