@@ -13,7 +13,7 @@ fn root() -> &'static Path {
 }
 
 /// Run with `REWRITE=1` to write the file anew.
-fn kept_true(path: &str, text: &str) {
+pub(super) fn kept_true(path: &str, text: &str) {
     let path = root().join(path);
     if std::env::var_os("REWRITE").is_some() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
