@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use blipmq::config::TopicRules;
 use blipmq::auth::{Key, KeyRing, Secret};
+use blipmq::config::TopicRules;
 use blipmq::model::record_batch::BatchBuilder;
 use blipmq::model::{Backoff, ConnId, Instant, Limits, Offset, OverflowPolicy, Qos, ShardId, Timestamp};
 use blipmq::protocol::native::frame::head;
@@ -52,7 +52,7 @@ fn hello(version: u16) -> BytesMut {
 fn connect(core: &mut Core, slot: u32, say: BytesMut) -> ConnId {
     let conn = ConnId { shard: ShardId(0), slot, generation: 0 };
     let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    core.handle(Instant(2), Event::Connected { conn, peer, arrival: Arrival::Accepted });
+    core.handle(Instant(2), Event::Connected { conn, peer, arrival: Arrival::Accepted(Default::default()) });
     core.handle(Instant(2), Event::Received { conn, bytes: say });
     drain(core);
     conn

@@ -22,4 +22,6 @@ pub mod runtime;
 
 pub mod client;
 
+pub mod bench;
+
 pub mod sim;

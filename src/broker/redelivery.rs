@@ -26,8 +26,9 @@ impl Redelivery {
         self.records
     }
 
-    pub fn earliest_due(&self) -> Option<Instant> {
-        self.waiting.keys().next().map(|key| key.0)
+    /// The earliest time after `now` at which a run is due.
+    pub fn due_after(&self, now: Instant) -> Option<Instant> {
+        self.waiting.range((Instant(now.0.saturating_add(1)), Offset::ZERO)..).next().map(|(key, _)| key.0)
     }
 
     /// Delivers a run again at `due`.
@@ -96,7 +97,7 @@ mod tests {
         redelivery.take_front(3);
         assert_eq!(redelivery.front(Instant(15)), Some(Retry { first: Offset(8), end: Offset(9), attempts: 2 }));
         redelivery.take_front(1);
-        assert_eq!(redelivery.earliest_due(), Some(Instant(20)));
+        assert_eq!(redelivery.due_after(Instant(15)), Some(Instant(20)));
         assert_eq!(redelivery.records(), 5);
     }
 

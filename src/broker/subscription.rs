@@ -215,9 +215,10 @@ impl Subscription {
         self.in_flight.take_member(serial, |flight| redelivery.add(now, &flight));
     }
 
-    /// The next time at which something happens without anybody saying anything.
-    pub fn next_due(&self) -> Option<Instant> {
-        let again = if self.members.is_empty() { None } else { self.redelivery.earliest_due() };
+    /// The next time at which something happens without anybody saying anything. What is due already and still
+    /// waits, waits for credit or for room, not for a time.
+    pub fn next_due(&self, now: Instant) -> Option<Instant> {
+        let again = if self.members.is_empty() { None } else { self.redelivery.due_after(now) };
         [self.in_flight.earliest_due(), again].into_iter().flatten().min()
     }
 }
@@ -276,7 +277,7 @@ mod tests {
         sub.delivered(ms(0), Offset(0), Offset(1), 1, &MEMBER, DICE);
         let mut now = ms(0);
         for (attempt, delay) in [(1u16, 100), (2, 200), (3, 400)] {
-            assert_eq!(sub.next_due(), Some(now.plus_ms(delay)));
+            assert_eq!(sub.next_due(now), Some(now.plus_ms(delay)));
             now = now.plus_ms(delay);
             sub.time_out(now);
             let retry = Retry { first: Offset(0), end: Offset(1), attempts: attempt };
@@ -331,6 +332,6 @@ mod tests {
         let mut sub = subscription();
         sub.delivered(ms(0), Offset(0), Offset(2), 1, &MEMBER, DICE);
         assert_eq!(sub.nack(ms(1), Offset(0), Offset(1), 50, DICE), 1);
-        assert_eq!(sub.next_due(), Some(ms(51)));
+        assert_eq!(sub.next_due(ms(1)), Some(ms(51)));
     }
 }

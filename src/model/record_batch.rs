@@ -351,15 +351,25 @@ impl BatchBuilder {
             + headers_len(extras.headers);
         let length = zigzag(body as i64);
         self.room(body + varint_len(length));
-        put_varint(&mut self.buffer, length);
-        self.buffer.put_u8(0);
-        put_varint(&mut self.buffer, timestamp_delta);
-        put_varint(&mut self.buffer, offset_delta);
-        put_varint(&mut self.buffer, key_length);
-        self.buffer.put_slice(extras.key.unwrap_or_default());
-        put_varint(&mut self.buffer, value_length);
-        self.buffer.put_slice(value);
-        put_headers(&mut self.buffer, extras.headers);
+        let mut head = Head::default();
+        head.varint(length);
+        head.byte(0);
+        head.varint(timestamp_delta);
+        head.varint(offset_delta);
+        head.varint(key_length);
+        if let Some(key) = extras.key {
+            self.buffer.extend_from_slice(head.take());
+            self.buffer.extend_from_slice(key);
+            head = Head::default();
+        }
+        head.varint(value_length);
+        self.buffer.extend_from_slice(head.take());
+        self.buffer.extend_from_slice(value);
+        if extras.headers.is_empty() {
+            self.buffer.put_u8(0);
+        } else {
+            put_headers(&mut self.buffer, extras.headers);
+        }
         self.count += 1;
     }
 
@@ -400,6 +410,41 @@ impl BatchBuilder {
         if self.buffer.capacity() - self.buffer.len() < bytes {
             self.buffer.reserve(bytes.max(BatchBuilder::CHUNK));
         }
+    }
+}
+
+/// The fields of a record before its key or value, gathered so that they are copied at once: at most four varints of
+/// ten bytes, and a byte.
+struct Head {
+    bytes: [u8; 48],
+    len: usize,
+}
+
+impl Default for Head {
+    fn default() -> Head {
+        Head { bytes: [0; 48], len: 0 }
+    }
+}
+
+impl Head {
+    #[inline]
+    fn byte(&mut self, byte: u8) {
+        self.bytes[self.len] = byte;
+        self.len += 1;
+    }
+
+    #[inline]
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.byte(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.byte(value as u8);
+    }
+
+    #[inline]
+    fn take(&self) -> &[u8] {
+        &self.bytes[..self.len]
     }
 }
 

@@ -9,6 +9,7 @@ use std::{fmt, io};
 use glommio::net::TcpStream;
 
 use super::bell::Bell;
+use super::doorkeeper::Place;
 use super::outbox::Outbox;
 use crate::model::ConnId;
 
@@ -44,6 +45,8 @@ pub struct Connection {
     pub dirty: Cell<bool>,
     /// The core still knows it.
     pub known: Cell<bool>,
+    /// Its place among the broker's connections; given back with the descriptor.
+    pub place: Cell<Option<Place>>,
     /// Wakes the reading task.
     pub reader: Bell,
     /// Wakes the writing task.
@@ -65,6 +68,7 @@ impl Connection {
             writing: Cell::new(false),
             dirty: Cell::new(false),
             known: Cell::new(true),
+            place: Cell::new(None),
             reader: Bell::default(),
             writer: Bell::default(),
             fd,

@@ -69,7 +69,7 @@ impl Connections {
     }
 
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         let inside = self.inside.borrow();
         inside.slots.len() - inside.free.len()
     }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::failure::{Exit, Failure, end_process_on_panic};
 use super::run::{Broker, IO_MEMORY, Prepared, Settings};
-use super::{MakeCore, signals};
+use super::{LogOptionsOf, MakeCore, Makers, memory, service_manager, signals};
 use crate::auth::{Key, KeyRing, Secret, generate};
 use crate::config::{Config, Cores};
+use crate::model::LogId;
 use crate::shard::{Core, CoreOptions};
 use crate::wal::{Log, LogOptions};
 
@@ -15,6 +16,7 @@ use crate::wal::{Log, LogOptions};
 pub fn run(config: Config) -> i32 {
     start_logging(&config);
     end_process_on_panic();
+    memory::keep_what_is_freed();
     match serve(&config) {
         Ok(()) => Exit::Clean as i32,
         Err(failure) => {
@@ -47,13 +49,14 @@ fn serve(config: &Config) -> Result<(), Failure> {
         log::warn!("{warning}");
     }
     let keys = keys(config, &prepared)?;
-    let make_core = core_maker(config, &prepared, keys);
+    let makers = makers(config, &prepared, keys);
     let lines = introduction(config, &prepared);
-    let broker = prepared.start(make_core)?;
+    let broker = prepared.start(makers)?;
     signals::listen(broker.reports()).map_err(|error| {
         Failure::new(Exit::Unexpected, format!("cannot listen to signals: {error}"), "see the limits of this process")
     })?;
     introduce(&lines, &broker);
+    service_manager::ready(&broker.gauges, broker.clock);
     broker.wait()
 }
 
@@ -95,7 +98,24 @@ fn keys(config: &Config, prepared: &Prepared) -> Result<KeyRing, Failure> {
     ring.with(Key::plain(&secret)).map_err(|error| wrong(error.to_string()))
 }
 
-fn core_maker(config: &Config, prepared: &Prepared, keys: KeyRing) -> MakeCore {
+fn makers(config: &Config, prepared: &Prepared, keys: KeyRing) -> Makers {
+    let log_options = log_options(config, prepared.ground().logs);
+    Makers { core: core_maker(config, prepared, keys, log_options.clone()), log_options }
+}
+
+fn log_options(config: &Config, logs: u16) -> LogOptionsOf {
+    let template = LogOptions {
+        log: LogId(0),
+        segment_size: config.segment_bytes,
+        fsync: config.fsync_policy,
+        retention_ms: config.retention_ms,
+        retention_bytes: config.retention_bytes / u64::from(logs),
+        low_water: config.disk_low_water_bytes,
+    };
+    Arc::new(move |log| LogOptions { log, ..template.clone() })
+}
+
+fn core_maker(config: &Config, prepared: &Prepared, keys: KeyRing, log_options: LogOptionsOf) -> MakeCore {
     let ground = prepared.ground();
     let shards = ground.cores.cpus.len() as u16;
     let logs = ground.logs;
@@ -113,17 +133,7 @@ fn core_maker(config: &Config, prepared: &Prepared, keys: KeyRing) -> MakeCore {
             topics: config.topics.clone(),
             seed: now.0 ^ u64::from(shard.0) << 48,
         };
-        let logs = recovered.into_iter().map(|(log, recovered)| {
-            let options = LogOptions {
-                log,
-                segment_size: config.segment_bytes,
-                fsync: config.fsync_policy,
-                retention_ms: config.retention_ms,
-                retention_bytes: config.retention_bytes / u64::from(logs),
-                low_water: config.disk_low_water_bytes,
-            };
-            (log, Log::new(options, recovered))
-        });
+        let logs = recovered.into_iter().map(|(log, recovered)| (log, Log::new(log_options(log), recovered)));
         Box::new(Core::new(options, now, logs.collect()))
     })
 }

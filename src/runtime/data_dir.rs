@@ -42,6 +42,8 @@ struct Version {
 impl DataDir {
     /// Opens the directory, or creates it with `shards` logs. The number of logs never changes after that.
     pub fn open(path: &Path, shards: u16) -> Result<DataDir, Failure> {
+        // glommio opens directories without a base for relative paths.
+        let path = &std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let refused = |error: io::Error| not_writable(path, &error);
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(refused)?;
         let lock = lock(path)?;
@@ -56,7 +58,9 @@ impl DataDir {
             make_folder(&folder(path, LogId(log))).map_err(refused)?;
         }
         sync_dir(path).map_err(refused)?;
-        Ok(DataDir { path: path.to_owned(), logs: version.logs, _lock: lock })
+        // glommio opens directories by absolute paths only.
+        let path = fs::canonicalize(path).map_err(refused)?;
+        Ok(DataDir { path, logs: version.logs, _lock: lock })
     }
 
     /// Logs of this directory, as many as there were shards when it was created.
@@ -202,6 +206,13 @@ mod tests {
         let again = DataDir::open(&path, 8).unwrap();
         assert_eq!(again.logs(), 3);
         assert!(again.log_folder(LogId(2)).is_dir());
+    }
+
+    #[test]
+    fn a_relative_path_is_made_absolute() {
+        let dir = tempfile::tempdir_in(".").unwrap();
+        let name = Path::new(dir.path().file_name().unwrap());
+        assert!(DataDir::open(name, 1).unwrap().log_folder(LogId(0)).is_absolute());
     }
 
     #[test]

@@ -14,31 +14,44 @@ use glommio::{ExecutorJoinHandle, Latency, LocalExecutorBuilder, Placement, Shar
 
 use super::clock::Clock;
 use super::control::{Mailbox, Order};
+use super::doorkeeper::Doorkeeper;
 use super::failure::{Exit, Failure};
 use super::filesystem::WriteMode;
 use super::gauges::Gauges;
 use super::log_device::{self, LogDevice};
 use super::mesh::{self, Ends, Mesh};
+use super::pulse::{self, Pulse};
 use super::segment_file::io_error;
 use super::shard::{Logic, Parts, Report, Shard, tell_leftovers};
 use super::{alarm, listener, recover};
 use crate::model::{Instant, LogId, RecoveryMode, ShardId};
-use crate::wal::Recovered;
+use crate::wal::{LogOptions, Recovered};
 
-/// How long tasks run before the kernel is asked for news, when they always have something to do. A busy connection
-/// delays the others, the other shards' letters and the devices' answers by no more than this.
-const PREEMPT: Duration = Duration::from_micros(200);
 /// Requests one submission to the kernel holds.
 const RING_DEPTH: usize = 512;
 /// The message path has a thousand.
 const BACKGROUND_SHARES: usize = 50;
 /// A shard says that it is alive.
-const HEARTBEAT: Duration = Duration::from_secs(1);
+const HEARTBEAT: Duration = Duration::from_millis(250);
+/// While a shard starts it looks around this often.
+const STARTING: Duration = Duration::from_millis(5);
 /// After the order to stop, for tasks to close what they hold.
 const FAREWELL: Duration = Duration::from_millis(20);
 
 /// Makes the core of one shard from what its logs brought back.
 pub type MakeCore = Arc<dyn Fn(ShardId, Instant, Vec<(LogId, Recovered)>) -> Box<dyn Logic> + Send + Sync>;
+
+/// What the operator decides about each log.
+pub type LogOptionsOf = Arc<dyn Fn(LogId) -> LogOptions + Send + Sync>;
+
+/// What is put on the runtime: the cores, and the options of their logs.
+#[derive(Clone)]
+pub struct Makers {
+    /// Makes the core of a shard.
+    pub core: MakeCore,
+    /// What a log is brought back with.
+    pub log_options: LogOptionsOf,
+}
 
 /// All that one shard needs to start.
 pub struct Plan {
@@ -68,8 +81,10 @@ pub struct Plan {
     pub life: Life,
     /// Its figures.
     pub gauges: Arc<Gauges>,
+    /// Counts the connections of all shards.
+    pub doorkeeper: Arc<Doorkeeper>,
     /// Makes its core.
-    pub make_core: MakeCore,
+    pub makers: Makers,
 }
 
 /// Reports the end of a shard however it comes, also when its executor could not be made at all.
@@ -100,8 +115,7 @@ pub fn start(plan: Plan) -> Result<ExecutorJoinHandle<()>, Failure> {
     let mut builder = LocalExecutorBuilder::new(placement)
         .name(&format!("shard-{}", plan.id))
         .io_memory(plan.io_memory)
-        .ring_depth(RING_DEPTH)
-        .preempt_timer(PREEMPT);
+        .ring_depth(RING_DEPTH);
     if !plan.spin.is_zero() {
         builder = builder.spin_before_park(plan.spin);
     }
@@ -112,16 +126,19 @@ pub fn start(plan: Plan) -> Result<ExecutorJoinHandle<()>, Failure> {
 }
 
 async fn live(plan: Plan) {
-    let queue = glommio::executor().create_task_queue(
-        Shares::Static(BACKGROUND_SHARES),
-        Latency::NotImportant,
-        "background",
-    );
+    let pulse = Rc::new(Pulse::default());
+    pulse.work();
+    let beating = glommio::spawn_local(pulse::run(pulse.clone()));
+    beating.detach();
+    // Until the shard is there, somebody must wake the executor up should it fall asleep over the start.
+    let starting = glommio::spawn_local(stay_awake(pulse.clone()));
+    let queue =
+        glommio::executor().create_task_queue(Shares::Static(BACKGROUND_SHARES), Latency::NotImportant, "background");
     let mut devices = Vec::new();
     let mut recovered = Vec::new();
     for (log, folder) in plan.logs {
         let device = LogDevice::new(log, folder, plan.mode);
-        match recover::recover(&device, plan.recovery).await {
+        match recover::recover(&device, (plan.makers.log_options)(log), plan.recovery).await {
             Ok(found) => recovered.push((log, found)),
             // The others' ends of the mesh come free as ours are dropped here.
             Err(failure) => return plan.life.report(Report::Failed(failure)),
@@ -129,14 +146,17 @@ async fn live(plan: Plan) {
         devices.push(device);
     }
     let (mesh, receivers) = Mesh::connect(plan.ends, plan.gauges.clone()).await;
-    let core = (plan.make_core)(plan.id, plan.clock.now(), recovered);
+    let core = (plan.makers.core)(plan.id, plan.clock.now(), recovered);
+    starting.cancel().await;
     let shard = Shard::new(Parts {
         id: plan.id,
+        pulse,
         clock: plan.clock,
         gauges: plan.gauges,
         core,
         logs: devices,
         mesh,
+        doorkeeper: plan.doorkeeper,
         background: queue,
         reports: plan.life.reports.clone(),
     });
@@ -186,6 +206,13 @@ async fn end(shard: &Rc<Shard>) {
         device.close_all().await;
     }
     sleep(FAREWELL).await;
+}
+
+async fn stay_awake(pulse: Rc<Pulse>) {
+    loop {
+        pulse.work();
+        sleep(STARTING).await;
+    }
 }
 
 async fn heartbeat(shard: Rc<Shard>) {

@@ -1,6 +1,10 @@
 //! What the runtime itself counts, readable from any thread.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::model::Instant;
 
 /// One shard's figures. Written by that shard alone, without a locked instruction; each on no other shard's line.
 #[derive(Debug, Default)]
@@ -36,7 +40,28 @@ pub fn add(gauge: &AtomicU64, more: u64) {
     gauge.store(gauge.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
 }
 
+/// How long the quietest of these shards has given no sign of life. Shards give several a second.
+pub fn silence(shards: &[Arc<Gauges>], now: Instant) -> Duration {
+    let now = now.timestamp().0 as u64;
+    let oldest = shards.iter().map(|gauges| read(&gauges.alive_at_ms)).min().unwrap_or(now);
+    Duration::from_millis(now.saturating_sub(oldest))
+}
+
 /// Reads a figure.
 pub fn read(gauge: &AtomicU64) -> u64 {
     gauge.load(Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_quietest_shard_decides_how_long_it_has_been_silent() {
+        let shards: Vec<Arc<Gauges>> = (0..2).map(|_| Arc::default()).collect();
+        shards[0].alive_at_ms.store(9_000, Ordering::Relaxed);
+        shards[1].alive_at_ms.store(7_500, Ordering::Relaxed);
+        assert_eq!(silence(&shards, Instant(10_000_000_000)), Duration::from_millis(2_500));
+        assert_eq!(silence(&[], Instant(10_000_000_000)), Duration::ZERO);
+    }
 }

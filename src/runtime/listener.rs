@@ -17,8 +17,8 @@ use super::gauges::{add, read};
 use super::segment_file::io_error;
 use super::shard::Shard;
 
-/// Connections the kernel keeps for a shard that has not yet accepted them.
-const BACKLOG: i32 = 1024;
+/// Connections the kernel keeps for a shard that has not yet accepted them; `somaxconn` bounds it further.
+const BACKLOG: i32 = 65_535;
 /// How long to let be what cannot be accepted: the connection waits in the kernel, and trying again at once would
 /// only burn the core.
 const BACK_OFF: Duration = Duration::from_millis(50);
@@ -71,7 +71,9 @@ fn refused(address: SocketAddr, error: &io::Error) -> Failure {
             format!("{address}: permission denied"),
             "ports below 1024 need CAP_NET_BIND_SERVICE; set another port",
         ),
-        _ => Failure::new(Exit::AddressInUse, format!("cannot bind {address}: {error}"), "set another bind_addr or port"),
+        _ => {
+            Failure::new(Exit::AddressInUse, format!("cannot bind {address}: {error}"), "set another bind_addr or port")
+        }
     }
 }
 
@@ -103,7 +105,7 @@ pub async fn run(shard: Rc<Shard>, socket: OwnedFd) {
                 }
             }
         }
-        glommio::yield_if_needed().await;
+        shard.turns.next().await;
     }
 }
 

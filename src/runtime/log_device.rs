@@ -49,6 +49,11 @@ impl LogDevice {
         &self.folder
     }
 
+    /// How they are written.
+    pub fn mode(&self) -> WriteMode {
+        self.mode
+    }
+
     /// Starts what the log asks for and answers when it is done. A write's bytes are gathered before this returns.
     pub fn start(self: &Rc<Self>, shard: &Rc<Shard>, action: LogAction) {
         let (device, answered) = (self.clone(), shard.clone());

@@ -33,6 +33,11 @@ pub fn unfinished_checkpoint(folder: &Path) -> PathBuf {
     folder.join(format!("checkpoint.{UNFINISHED}"))
 }
 
+/// A file that is read once at the start and removed.
+pub fn probe(folder: &Path) -> PathBuf {
+    folder.join(format!("probe.{UNFINISHED}"))
+}
+
 /// What a log left behind.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Found {

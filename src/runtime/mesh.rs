@@ -14,6 +14,7 @@ use glommio::channels::shared_channel::{
 use glommio::net::TcpStream;
 
 use super::bell::Bell;
+use super::doorkeeper::Place;
 use super::gauges::{Gauges, add};
 use super::shard::Shard;
 use crate::model::ShardId;
@@ -29,7 +30,7 @@ pub enum Parcel {
     /// Letters to its core.
     Letters(Vec<Letter>),
     /// A connection, whole. `socket` is missing when no descriptor could be had for it: the session ends there.
-    Connection { socket: Option<OwnedFd>, peer: IpAddr, carry: Box<Carry> },
+    Connection { socket: Option<OwnedFd>, peer: IpAddr, carry: Box<Carry>, place: Place },
 }
 
 /// One shard's ends of all its channels, before its executor has started.
@@ -188,13 +189,13 @@ pub async fn receive(shard: Rc<Shard>, from: ShardId, parcels: ConnectedReceiver
     while let Some(parcel) = parcels.recv().await {
         match parcel {
             Parcel::Letters(letters) => shard.drive(Event::Mesh { from, letters }),
-            Parcel::Connection { socket, peer, carry } => take_in(&shard, socket, peer, carry),
+            Parcel::Connection { socket, peer, carry, place } => take_in(&shard, socket, peer, carry, place),
         }
-        glommio::yield_if_needed().await;
+        shard.turns.next().await;
     }
 }
 
-fn take_in(shard: &Rc<Shard>, socket: Option<OwnedFd>, peer: IpAddr, carry: Box<Carry>) {
+fn take_in(shard: &Rc<Shard>, socket: Option<OwnedFd>, peer: IpAddr, carry: Box<Carry>, place: Place) {
     add(&shard.gauges.moved_in, 1);
     // A closed socket in place of the missing one: the core is told of the session, and then that it is over.
     let Some(socket) = socket.or_else(closed_socket) else {
@@ -202,7 +203,7 @@ fn take_in(shard: &Rc<Shard>, socket: Option<OwnedFd>, peer: IpAddr, carry: Box<
     };
     // SAFETY: the descriptor is owned and given up here, to exactly one stream.
     let stream = unsafe { TcpStream::from_raw_fd(socket.into_raw_fd()) };
-    shard.connected(peer, stream, Arrival::Moved(carry));
+    shard.connected(peer, stream, Arrival::Moved(carry), place);
 }
 
 /// The reading end of a socket pair whose other end is gone: reads as the end of a stream.

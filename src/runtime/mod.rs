@@ -1,10 +1,13 @@
 //! The only room that knows glommio and the kernel.
 //!
 //! ```text
-//! run        start, wait, stop            preflight, cores, data_dir, filesystem, signals, failure, control
+//! run        start, wait, stop            preflight, cores, data_dir, filesystem, signals, failure, control, memory,
+//!                                         service_manager
+//!                                         daemon: from a configuration to an exit code
 //! executor   what runs on one core        recover, clock, gauges
-//! shard      tells the core, acts         connections, connection, reader, writer, outbox, read_buffer, alarm, bell
+//! shard      tells the core, acts         connections, connection, reader, writer, outbox, read_buffer
 //!            its sockets, devices, peers  listener, log_device, log_folder, segment_file, mesh
+//!            its tasks                    alarm, bell, turns, pulse
 //! ```
 
 pub mod alarm;
@@ -16,6 +19,7 @@ pub mod control;
 pub mod cores;
 pub mod daemon;
 pub mod data_dir;
+pub mod doorkeeper;
 pub mod executor;
 pub mod failure;
 pub mod filesystem;
@@ -23,21 +27,25 @@ pub mod gauges;
 pub mod listener;
 pub mod log_device;
 pub mod log_folder;
+pub mod memory;
 pub mod mesh;
 pub mod outbox;
 pub mod preflight;
+pub mod pulse;
 pub mod read_buffer;
 pub mod reader;
 pub mod recover;
 pub mod run;
 pub mod segment_file;
+pub mod service_manager;
 pub mod shard;
 pub mod signals;
+pub mod turns;
 pub mod writer;
 
-pub use daemon::run;
 pub use control::{Control, Order};
-pub use executor::MakeCore;
+pub use daemon::run;
+pub use executor::{LogOptionsOf, MakeCore, Makers};
 pub use failure::{Exit, Failure};
 pub use gauges::Gauges;
 pub use run::{Broker, Prepared, Settings};

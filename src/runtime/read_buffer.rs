@@ -20,12 +20,13 @@ pub struct ReadBuffer {
     room: BytesMut,
 }
 
-impl ReadBuffer {
-    /// Starts with one buffer.
-    pub fn new() -> ReadBuffer {
+impl Default for ReadBuffer {
+    fn default() -> ReadBuffer {
         ReadBuffer { room: BytesMut::with_capacity(Limits::READ) }
     }
+}
 
+impl ReadBuffer {
     /// One read of at most [`Limits::READ`] bytes; empty at the end of the stream. The flag says whether the read
     /// filled all the room it had, so that more is probably waiting.
     pub fn poll_read<S: AsyncRead + Unpin>(
@@ -68,7 +69,7 @@ mod tests {
 
     #[test]
     fn bytes_that_nobody_keeps_leave_the_same_memory_to_the_next_read() {
-        let mut buffer = ReadBuffer::new();
+        let mut buffer = ReadBuffer::default();
         let data = vec![7; 10 * Limits::READ];
         let mut from = &data[..];
         let first = read(&mut buffer, &mut from);
@@ -83,7 +84,7 @@ mod tests {
 
     #[test]
     fn bytes_that_are_kept_are_never_written_over() {
-        let mut buffer = ReadBuffer::new();
+        let mut buffer = ReadBuffer::default();
         let mut kept = Vec::new();
         for n in 0..2000u32 {
             let text = format!("message {n}").repeat(n as usize % 50 + 1);
@@ -94,7 +95,7 @@ mod tests {
 
     #[test]
     fn small_reads_share_one_allocation_while_pieces_are_kept() {
-        let mut buffer = ReadBuffer::new();
+        let mut buffer = ReadBuffer::default();
         let first = read(&mut buffer, &mut &b"one"[..]);
         let second = read(&mut buffer, &mut &b"two"[..]);
         assert_eq!(second.as_ptr() as usize - first.as_ptr() as usize, 3);

@@ -1,6 +1,5 @@
 //! One task for each connection: what comes in.
 
-use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
@@ -37,7 +36,7 @@ pub async fn run(shard: Rc<Shard>, connection: Rc<Connection>) {
             Read::Bytes(bytes, more) => {
                 received(&shard, &connection, bytes);
                 if more {
-                    take_turns().await;
+                    shard.turns.next().await;
                 }
             }
             Read::Broken => break end(&shard, &connection, Disconnect::Reset),
@@ -80,20 +79,6 @@ impl From<io::Result<(BytesMut, bool)>> for Read {
             Err(_) => Read::Broken,
         }
     }
-}
-
-/// Lets the other ready tasks run before the next read of a busy connection, and the kernel be asked for news when
-/// it is time for that.
-async fn take_turns() {
-    let waited = Cell::new(false);
-    poll_fn(|cx| {
-        if waited.replace(true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 /// Throws away what still comes, until the peer closes too or has had its time.

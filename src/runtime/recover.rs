@@ -3,11 +3,12 @@
 use super::failure::{Exit, Failure};
 use super::log_device::LogDevice;
 use super::log_folder;
+use super::segment_file::learn_device;
 use crate::model::RecoveryMode;
-use crate::wal::Recovered;
+use crate::wal::{LogOptions, Recovered};
 
 /// What the log held. A corrupt log refuses to come back, or loses what the operator's mode says.
-pub async fn recover(device: &LogDevice, _mode: RecoveryMode) -> Result<Recovered, Failure> {
+pub async fn recover(device: &LogDevice, options: LogOptions, _mode: RecoveryMode) -> Result<Recovered, Failure> {
     let folder = device.folder();
     let unreadable = |error: std::io::Error| {
         Failure::new(
@@ -17,6 +18,7 @@ pub async fn recover(device: &LogDevice, _mode: RecoveryMode) -> Result<Recovere
         )
     };
     log_folder::tidy(folder).map_err(unreadable)?;
+    learn_device(folder, device.mode()).await.map_err(unreadable)?;
     log_folder::look(folder).map_err(unreadable)?;
-    Ok(Recovered {})
+    Ok(Recovered::nothing(options.segment_size))
 }

@@ -13,12 +13,13 @@ use super::clock::Clock;
 use super::control::{Control, Order};
 use super::cores::{self, CorePlan};
 use super::data_dir::DataDir;
-use super::executor::{self, Life, MakeCore, Plan};
+use super::doorkeeper::Doorkeeper;
+use super::executor::{self, Life, Makers, Plan};
 use super::failure::{Exit, Failure};
 use super::filesystem::{self, WriteMode};
 use super::gauges::Gauges;
 use super::shard::Report;
-use super::{listener, mesh, preflight};
+use super::{listener, mesh, preflight, service_manager};
 use crate::model::{FsyncPolicy, LogId, RecoveryMode, ShardId};
 use crate::shard::Question;
 
@@ -90,6 +91,8 @@ pub struct Broker {
     pub gauges: Vec<Arc<Gauges>>,
     /// Where it listens.
     pub address: SocketAddr,
+    /// What its shards tell the time by.
+    pub clock: Clock,
     reports: Receiver<Report>,
     sender: Sender<Report>,
     executors: Vec<ExecutorJoinHandle<()>>,
@@ -151,13 +154,14 @@ impl Prepared {
     }
 
     /// Starts all shards, waits until every one has recovered, then lets connections come.
-    pub fn start(self, make_core: MakeCore) -> Result<Broker, Failure> {
+    pub fn start(self, makers: Makers) -> Result<Broker, Failure> {
         let shards = self.ground.cores.cpus.len();
         let (sender, reports) = channel();
         let control = Control::new(shards);
         let gauges: Vec<Arc<Gauges>> = (0..shards).map(|_| Arc::default()).collect();
         let doors: Vec<_> = self.bound.sockets.iter().map(|socket| socket.try_clone()).collect();
         let clock = Clock::start();
+        let doorkeeper = Arc::new(Doorkeeper::default());
         let mut executors = Vec::new();
         for (index, (ends, socket)) in mesh::ends(shards).into_iter().zip(self.bound.sockets).enumerate() {
             let id = ShardId(index as u16);
@@ -175,13 +179,15 @@ impl Prepared {
                 mailbox: control.mailbox(id),
                 life: Life { id, reports: sender.clone() },
                 gauges: gauges[index].clone(),
-                make_core: make_core.clone(),
+                doorkeeper: doorkeeper.clone(),
+                makers: makers.clone(),
             })?);
         }
         let broker = Broker {
             control,
             gauges,
             address: self.bound.address,
+            clock,
             reports,
             sender,
             executors,
@@ -277,6 +283,7 @@ impl Broker {
 
     /// No new connections, no new publishes; what is in flight is finished, the rest stays in the log.
     pub fn drain(self) -> Result<(), Failure> {
+        service_manager::stopping();
         let started = Instant::now();
         let (reply, _answers) = channel();
         let question = Question::Drain { wait_ms: self.shutdown_timeout.as_millis() as u64 };

@@ -1,6 +1,6 @@
 //! One file of a log on its device: written at positions, past the page cache where that works.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -9,6 +9,7 @@ use glommio::io::{BufferedFile, Directory, DmaBuffer, DmaFile, OpenOptions};
 use glommio::{GlommioError, allocate_dma_buffer};
 
 use super::filesystem::WriteMode;
+use super::log_folder;
 use crate::wal::{BLOCK, ENTRY_HEADER, GroupPiece};
 
 /// Zeros written at once when a segment is made ready: long enough for the device, short enough not to hold up a
@@ -67,19 +68,19 @@ impl SegmentFile {
         let mut position = 0;
         while position < size {
             let rest = (size - position) as usize;
-            if rest >= zeros.len() {
+            if rest >= zeros.size() {
                 self.write(zeros.again(), position).await?;
             } else {
                 self.write(Block::zeros(rest, self.mode()), position).await?;
             }
-            position += rest.min(zeros.len()) as u64;
+            position += rest.min(zeros.size()) as u64;
         }
         self.sync().await
     }
 
     /// Writes the whole block.
     pub async fn write(&self, block: Block, position: u64) -> io::Result<()> {
-        let len = block.len();
+        let len = block.size();
         for _ in 0..WRITE_ATTEMPTS {
             let written = match (self, &block) {
                 (SegmentFile::Direct(file), Block::Direct(buffer)) => file.write_rc_at(buffer.clone(), position).await,
@@ -186,13 +187,37 @@ impl Block {
         }
     }
 
-    /// Its bytes.
-    pub fn len(&self) -> usize {
+    /// How many bytes it has.
+    pub fn size(&self) -> usize {
         match self {
             Block::Direct(buffer) => buffer.len(),
             Block::Buffered(bytes) => bytes.len(),
         }
     }
+}
+
+/// Lets glommio find out, once for each executor, whether the device of `folder` can be polled. It tries by reading the
+/// first file it opens, and an empty one, as new segments are, would teach it wrong: the read succeeds without
+/// reaching the device, and every later one fails.
+pub async fn learn_device(folder: &Path, mode: WriteMode) -> io::Result<()> {
+    if mode == WriteMode::Buffered {
+        return Ok(());
+    }
+    let path = log_folder::probe(folder);
+    let written = std::fs::File::create(&path).and_then(|mut file| {
+        file.write_all(&[1; BLOCK])?;
+        file.sync_all()
+    });
+    let opened = match written {
+        Ok(()) => SegmentFile::open(&path, mode).await,
+        Err(error) => Err(error),
+    };
+    if let Ok(file) = &opened {
+        file.read(0, BLOCK).await?;
+    }
+    remove(&path).await?;
+    opened?.close().await;
+    Ok(())
 }
 
 /// Makes names in a directory durable: created, renamed, removed.

@@ -17,11 +17,14 @@ use super::bell::Bell;
 use super::clock::Clock;
 use super::connection::{Connection, Phase};
 use super::connections::Connections;
+use super::doorkeeper::{Doorkeeper, Place};
 use super::gauges::{Gauges, add};
 use super::log_device::LogDevice;
 use super::mesh::{Mesh, Parcel};
 use super::outbox;
+use super::pulse::Pulse;
 use super::read_buffer::ReadBuffer;
+use super::turns::Turns;
 use super::{reader, writer};
 use crate::model::{ConnId, Instant, LogId, ShardId};
 use crate::shard::{Action, Answer, Arrival, Carry, Core, Disconnect, Event, Question};
@@ -90,12 +93,17 @@ pub struct Shard {
     pub mesh: Mesh,
     /// When the core wants to be told that time has passed.
     pub alarm: Alarm,
+    /// Keeps the executor awake while there is work.
+    pub pulse: Rc<Pulse>,
+    /// Whose turn it is.
+    pub turns: Turns,
     /// Rung when answers are left over for a later step.
     pub leftovers: Bell,
     /// Rung when no more connections are to be accepted.
     pub refuse: Bell,
     core: RefCell<Box<dyn Logic>>,
     logs: HashMap<LogId, Rc<LogDevice>>,
+    doorkeeper: Arc<Doorkeeper>,
     background: TaskQueueHandle,
     answers: RefCell<VecDeque<Event>>,
     dirty: RefCell<Vec<Rc<Connection>>>,
@@ -112,12 +120,16 @@ pub struct Parts {
     pub clock: Clock,
     /// Figures for other threads.
     pub gauges: Arc<Gauges>,
+    /// Keeps the executor awake while there is work.
+    pub pulse: Rc<Pulse>,
     /// The core.
     pub core: Box<dyn Logic>,
     /// The devices of the logs that this shard runs.
     pub logs: Vec<Rc<LogDevice>>,
     /// The other shards.
     pub mesh: Mesh,
+    /// Counts connections.
+    pub doorkeeper: Arc<Doorkeeper>,
     /// Where work goes that nobody waits for.
     pub background: TaskQueueHandle,
     /// The thread that started it.
@@ -132,13 +144,16 @@ impl Shard {
             clock: parts.clock,
             gauges: parts.gauges,
             connections: Connections::new(parts.id),
-            input: RefCell::new(ReadBuffer::new()),
+            input: RefCell::new(ReadBuffer::default()),
             mesh: parts.mesh,
             alarm: Alarm::default(),
+            pulse: parts.pulse,
+            turns: Turns::default(),
             leftovers: Bell::default(),
             refuse: Bell::default(),
             core: RefCell::new(parts.core),
             logs: parts.logs.into_iter().map(|log| (log.id(), log)).collect(),
+            doorkeeper: parts.doorkeeper,
             background: parts.background,
             answers: RefCell::default(),
             dirty: RefCell::default(),
@@ -162,6 +177,7 @@ impl Shard {
 
     /// Acts until the core wants nothing more, then tells it what came of that, and so on.
     fn carry_out(self: &Rc<Self>, now: Instant) {
+        self.pulse.work();
         for _ in 0..ROUNDS_MAX {
             self.act_on_all();
             self.flush();
@@ -300,7 +316,7 @@ impl Shard {
             return;
         }
         self.connections.forget(connection.id);
-        self.gauges.connections.store(self.connections.len() as u64, Ordering::Relaxed);
+        self.count_connections();
         self.answer(Event::Disconnected { conn: connection.id, why });
         match why {
             Disconnect::Reset => connection.abort(),
@@ -321,26 +337,34 @@ impl Shard {
         assert!(connection.outbox.borrow().is_empty(), "a connection moves after all it was sent has been taken");
         connection.known.set(false);
         self.connections.forget(conn);
+        self.count_connections();
         let socket = connection.duplicate();
+        let place = connection.place.take().expect("an open connection has its place");
         // The reading task drops its stream when it next runs; a poll it has with the kernel is withdrawn, and it
         // never takes bytes out of the socket.
         connection.enter(Phase::Over);
         add(&self.gauges.moved_out, 1);
-        self.mesh.send(to, Parcel::Connection { socket: socket.ok(), peer: connection.peer, carry });
+        self.mesh.send(to, Parcel::Connection { socket: socket.ok(), peer: connection.peer, carry, place });
     }
 
     /// A socket was accepted here.
     pub fn accepted(self: &Rc<Self>, peer: IpAddr, stream: TcpStream) {
         add(&self.gauges.accepted, 1);
-        self.connected(peer, stream, Arrival::Accepted);
+        let (place, crowd) = self.doorkeeper.enter(peer);
+        self.connected(peer, stream, Arrival::Accepted(crowd), place);
     }
 
     /// A socket of this shard is open: tells the core, then reads.
-    pub fn connected(self: &Rc<Self>, peer: IpAddr, stream: TcpStream, arrival: Arrival) {
+    pub fn connected(self: &Rc<Self>, peer: IpAddr, stream: TcpStream, arrival: Arrival, place: Place) {
         let connection = self.connections.add(peer, stream);
-        self.gauges.connections.store(self.connections.len() as u64, Ordering::Relaxed);
+        connection.place.replace(Some(place));
+        self.count_connections();
         self.spawn(reader::run(self.clone(), connection.clone()));
         self.drive(Event::Connected { conn: connection.id, peer, arrival });
+    }
+
+    fn count_connections(&self) {
+        self.gauges.connections.store(self.connections.count() as u64, Ordering::Relaxed);
     }
 
     /// Puts a question of another thread to the core.
@@ -392,6 +416,6 @@ pub async fn tell_leftovers(shard: Rc<Shard>) {
     loop {
         shard.leftovers.rung().await;
         shard.look_at_the_time();
-        glommio::executor().yield_task_queue_now().await;
+        shard.turns.next().await;
     }
 }

@@ -14,7 +14,7 @@ use super::*;
 use crate::model::{Chunk, ConnId, FsyncPolicy, Instant, LogId, Lsn, RecoveryMode, ShardId};
 use crate::shard::ask::{Answer, Question};
 use crate::shard::{Action, Arrival, Carry, Event, Letter};
-use crate::wal::{BLOCK, GroupPiece, LogAction, LogEvent, ReadFor, Ticket};
+use crate::wal::{BLOCK, GroupPiece, LogAction, LogEvent, LogOptions, ReadFor, Ticket};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -39,7 +39,18 @@ fn settings(dir: &std::path::Path, cores: usize) -> Settings {
 fn start(cores: usize, make_core: MakeCore) -> (Broker, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let prepared = Prepared::new_with_cores(settings(dir.path(), 1), cores).unwrap();
-    (prepared.start(make_core).unwrap(), dir)
+    (prepared.start(Makers { core: make_core, log_options: Arc::new(log_options) }).unwrap(), dir)
+}
+
+fn log_options(log: LogId) -> LogOptions {
+    LogOptions {
+        log,
+        segment_size: 1 << 20,
+        fsync: FsyncPolicy::None,
+        retention_ms: 0,
+        retention_bytes: 0,
+        low_water: 0,
+    }
 }
 
 fn clerks() -> MakeCore {
@@ -108,7 +119,7 @@ impl Logic for Clerk {
             Event::Connected { conn, arrival, .. } => {
                 self.connected += 1;
                 let unread = match arrival {
-                    Arrival::Accepted => BytesMut::new(),
+                    Arrival::Accepted(_) => BytesMut::new(),
                     Arrival::Moved(carry) => carry.unread,
                 };
                 self.unread.insert(conn, unread);

@@ -92,14 +92,18 @@ impl Core {
     }
 
     /// The log's answer to a read that no subscription asked for.
-    pub(super) fn browse_read(&mut self, log: usize, serial: u64, bytes: &Bytes) {
-        let Some(browse) = self.browses.remove(&serial) else { return };
+    pub(super) fn browse_read(&mut self, log: usize, ticket: crate::wal::Ticket, serial: u64, bytes: &Bytes) {
+        let Some(browse) = self.browses.remove(&serial) else {
+            self.logs[log].log.read_answered(ticket);
+            return;
+        };
         let id = self.known_topic(&browse.topic).ok().and_then(|index| self.partitions[index].id);
         let Some(id) = id else {
+            self.logs[log].log.read_answered(ticket);
             return self.answer_admin(browse.token, Err(Refusal::unknown("the topic was deleted meanwhile")));
         };
         let mut batches = Vec::new();
-        for batch in self.logs[log].log.batches(id, bytes) {
+        for batch in self.logs[log].log.batches(ticket, id, bytes) {
             match batch {
                 Ok((place, bytes)) => {
                     let expires_at = if place.expires_at.0 == 0 { Instant::NEVER } else { place.expires_at.instant() };

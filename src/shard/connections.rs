@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use bytes::{Bytes, BytesMut};
 
 use super::Core;
-use super::event::{Action, Arrival, Disconnect};
+use super::event::{Action, Arrival, Crowd, Disconnect};
 use super::letter::Letter;
 use super::link::{Link, LinkIndex};
 use super::receive::{Flow, Input};
@@ -21,11 +21,11 @@ use crate::protocol::native::request::{self, GoAway, Request};
 
 impl Core {
     pub(super) fn connected(&mut self, id: ConnId, peer: IpAddr, arrival: Arrival) {
-        let (session, unread) = match arrival {
-            Arrival::Accepted => (Session::new(), BytesMut::new()),
+        let (session, unread, crowd) = match arrival {
+            Arrival::Accepted(crowd) => (Session::new(), BytesMut::new(), crowd),
             Arrival::Moved(carry) => {
                 self.stats.moves_in += 1;
-                (carry.session, carry.unread)
+                (carry.session, carry.unread, Crowd::default())
             }
         };
         let fresh = session.phase == Phase::Hello;
@@ -53,9 +53,23 @@ impl Core {
         self.conns[slot] = Some(conn);
         if fresh && self.drain.is_on() {
             self.turn_away(id, &Refusal::draining());
+        } else if let Some(refusal) = self.too_many(crowd) {
+            self.turn_away(id, &refusal);
         } else if !unread.is_empty() {
             self.received(id, unread);
         }
+    }
+
+    fn too_many(&self, crowd: Crowd) -> Option<Refusal> {
+        let limits = &self.options.limits;
+        let text = match crowd {
+            Crowd { all, .. } if all > limits.connections_max => "too many connections",
+            Crowd { from_address, .. } if from_address > limits.connections_per_address_max => {
+                "too many connections from this address"
+            }
+            _ => return None,
+        };
+        Some(Refusal::limit(Reason::ConnectionLimit, text))
     }
 
     fn turn_away(&mut self, id: ConnId, refusal: &Refusal) {

@@ -290,9 +290,9 @@ impl Core {
         }
         let partition = &self.partitions[serving.sub.partition];
         let (Some(id), Some(shard_log)) = (partition.id, self.logs.get_mut(partition.log)) else {
-            return self.missing(index, offset);
+            return self.missing(index, offset, None);
         };
-        let Some(place) = shard_log.log.find(id, offset) else { return self.missing(index, offset) };
+        let Some(place) = shard_log.log.find(id, offset) else { return self.missing(index, offset, None) };
         serving.reading = Some(offset);
         let serial = serving.sub.serial;
         self.reads.insert(serial, index);
@@ -301,10 +301,10 @@ impl Core {
     }
 
     /// A record that should be there is not: said aloud, counted, and the subscription goes on after it.
-    fn missing(&mut self, index: usize, offset: Offset) {
+    fn missing(&mut self, index: usize, offset: Offset, after: Option<Offset>) {
         let serving = &mut self.subscriptions[index];
         let partition = &mut self.partitions[serving.sub.partition];
-        let next = partition.tail.first().max(offset.plus(1));
+        let next = after.unwrap_or(partition.tail.first()).max(offset.plus(1));
         log::error!("topic {}: records {offset}..{next} are not in the log", partition.topic);
         serving.sub.counters.missed += next.since(offset);
         serving.sub.expire(offset, next);
@@ -312,14 +312,17 @@ impl Core {
     }
 
     /// The bytes that a fetch asked for.
-    pub(super) fn history_read(&mut self, log: usize, serial: u64, bytes: &bytes::Bytes) {
-        let Some(index) = self.reads.remove(&serial) else { return self.browse_read(log, serial, bytes) };
+    pub(super) fn history_read(&mut self, log: usize, ticket: crate::wal::Ticket, serial: u64, bytes: &bytes::Bytes) {
+        let Some(index) = self.reads.remove(&serial) else { return self.browse_read(log, ticket, serial, bytes) };
+        let Some(wanted) = self.subscriptions[index].reading.take() else {
+            self.logs[log].log.read_answered(ticket);
+            return;
+        };
         let serving = &mut self.subscriptions[index];
-        let Some(wanted) = serving.reading.take() else { return };
         let id = self.partitions[serving.sub.partition].id.expect("fetched by id");
         self.memory.history -= serving.history.iter().map(|held| held.bytes.len()).sum::<usize>();
         serving.history.clear();
-        for batch in self.logs[log].log.batches(id, bytes) {
+        for batch in self.logs[log].log.batches(ticket, id, bytes) {
             match batch {
                 Ok((place, bytes)) => {
                     let expires_at = match place.expires_at.0 {
@@ -336,7 +339,8 @@ impl Core {
         }
         self.memory.history += serving.history.iter().map(|held| held.bytes.len()).sum::<usize>();
         if serving.remembered(wanted).is_none() {
-            return self.missing(index, wanted);
+            let after = serving.history.iter().map(|held| held.base).find(|base| *base > wanted);
+            return self.missing(index, wanted, after);
         }
         self.make_ready(index);
         self.answer_waiting_polls(index);

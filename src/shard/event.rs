@@ -39,10 +39,18 @@ pub enum Event {
 /// How a connection came to this shard.
 #[derive(Debug)]
 pub enum Arrival {
-    /// Accepted here.
-    Accepted,
+    /// Accepted here, among so many.
+    Accepted(Crowd),
     /// Moved here by `Action::Move` of another shard.
     Moved(Box<Carry>),
+}
+
+/// Open connections of the whole broker, the new one included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Crowd {
+    pub all: usize,
+    /// From the new one's address.
+    pub from_address: usize,
 }
 
 /// What travels with a connection that moves.

@@ -42,7 +42,7 @@ mod timers;
 
 pub use self::core::{Core, CoreOptions};
 pub use ask::{AdminQuestion, Answer, Page, Question, Row};
-pub use event::{Action, Arrival, Carry, Disconnect, Event};
+pub use event::{Action, Arrival, Carry, Crowd, Disconnect, Event};
 pub use latency::Latency;
 pub use letter::Letter;
 pub use shard_log::EXIT_LOG_FAILED;

@@ -63,10 +63,7 @@ impl Core {
             match self.start_run(conn, correlation, publish, same_topic) {
                 Ok(Flow::Go) => {}
                 Ok(flow) => return flow,
-                Err(refusal) => {
-                    self.refuse(conn.link, correlation, &refusal);
-                    return Flow::Go;
-                }
+                Err(refusal) => return self.decline(conn.link, correlation, &refusal),
             }
         }
         self.builder.push(self.now.timestamp(), publish.message);
@@ -84,6 +81,9 @@ impl Core {
         same_topic: bool,
     ) -> Result<Flow, Refusal> {
         self.end_run();
+        if self.is_deaf(conn.link, false) {
+            return Ok(Flow::Hold(Hold::Output));
+        }
         if !same_topic {
             let topic = TopicName::parse(publish.topic).map_err(Refusal::topic)?;
             self.may_publish(conn, &topic)?;
@@ -139,10 +139,7 @@ impl Core {
         match self.try_publish_alias(conn, publish) {
             Ok((at, None)) => Ok(at),
             Ok((_, Some(hold))) => Err(Flow::Hold(hold)),
-            Err(refusal) => {
-                self.refuse(conn.link, correlation, &refusal);
-                Err(Flow::Go)
-            }
+            Err(refusal) => Err(self.decline(conn.link, correlation, &refusal)),
         }
     }
 
@@ -151,7 +148,7 @@ impl Core {
         if publish.partition != 0 {
             return Err(Refusal::unknown("unknown partition"));
         }
-        if publish.acknowledge && self.links[conn.link].backlog() > self.options.limits.outbox_max {
+        if self.is_deaf(conn.link, publish.acknowledge) {
             return Ok((at, Some(Hold::Output)));
         }
         let alias = &mut conn.session.aliases[at].1;
@@ -161,6 +158,14 @@ impl Core {
             Route::Unknown => unreachable!("confirm() answers"),
         };
         Ok((at, self.admit(&target, publish.qos, publish.batch.len())?))
+    }
+
+    /// Whether a publisher leaves so many answers unread that it is read no further. One that asks for no answers may
+    /// still be refused; deliveries alone, which may be as large as a frame, do not hold it up.
+    fn is_deaf(&self, link: LinkIndex, acknowledge: bool) -> bool {
+        let limits = &self.options.limits;
+        let deliveries = if acknowledge { 0 } else { limits.frame_max + limits.outbox_max };
+        self.links[link].backlog() > limits.outbox_max + deliveries
     }
 
     /// Whether a publish may go on now, has to wait, or is refused.

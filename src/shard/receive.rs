@@ -125,6 +125,9 @@ impl Core {
     #[inline]
     fn frame(&mut self, conn: &mut Conn, input: &mut Input, frame: &Frame) -> Flow {
         if conn.session.phase != Phase::Open {
+            if self.links[conn.link].backlog() > self.options.limits.outbox_max {
+                return Flow::Hold(Hold::Output);
+            }
             let flow = self.handshake(conn, input, frame);
             input.at += frame.end;
             return flow;
@@ -210,8 +213,10 @@ impl Core {
     pub(super) fn malformed(&mut self, conn: &mut Conn, correlation: u64, malformed: request::Malformed) -> Flow {
         let refusal = Refusal::new(malformed.code, Reason::BadRequest, malformed.text);
         self.complain(conn, malformed.text);
-        self.refuse(conn.link, correlation, &refusal);
-        if malformed.close { Flow::Close } else { Flow::Go }
+        match self.decline(conn.link, correlation, &refusal) {
+            Flow::Go if malformed.close => Flow::Close,
+            flow => flow,
+        }
     }
 
     fn bad_frame(&mut self, conn: &mut Conn, code: ErrorCode, correlation: Option<u64>, text: &'static str) -> Flow {

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use super::Core;
 use super::link::LinkIndex;
+use super::receive::Flow;
+use super::session::Hold;
 use super::stats::Reason;
 use crate::model::TopicName;
 use crate::model::topic::TopicError;
@@ -54,6 +56,15 @@ impl Refusal {
 }
 
 impl Core {
+    /// Says no to a frame. Who does not read what is answered waits, and the frame with them: answers have a bound.
+    pub(super) fn decline(&mut self, link: LinkIndex, correlation: u64, refusal: &Refusal) -> Flow {
+        if self.links[link].backlog() > self.options.limits.outbox_max {
+            return Flow::Hold(Hold::Output);
+        }
+        self.refuse(link, correlation, refusal);
+        Flow::Go
+    }
+
     /// Says no on a link, and counts it. Version 1 knows fewer codes: it is told 500 where its word is missing.
     pub(super) fn refuse(&mut self, link: LinkIndex, correlation: u64, refusal: &Refusal) {
         self.stats.refused[refusal.reason as usize] += 1;

@@ -109,8 +109,9 @@ impl Core {
 
     pub(super) fn log_answered(&mut self, id: LogId, event: crate::wal::LogEvent) {
         let Some(index) = self.logs.iter().position(|log| log.id == id) else { return };
-        if let crate::wal::LogEvent::Read { purpose: crate::wal::ReadFor::Subscription(serial), bytes, .. } = event {
-            return self.history_read(index, serial, &bytes);
+        if let crate::wal::LogEvent::Read { ticket, purpose: crate::wal::ReadFor::Subscription(serial), bytes } = event
+        {
+            return self.history_read(index, ticket, serial, &bytes);
         }
         let reading = match &event {
             crate::wal::LogEvent::Failed(failure) => failure.operation == "read",

@@ -79,7 +79,7 @@ impl Core {
     /// Sets the timer of a subscription if it is needed earlier than the one that is set.
     pub(super) fn arm_subscription(&mut self, index: usize) {
         let Some(serving) = self.subscriptions.get_mut(index) else { return };
-        let Some(due) = serving.sub.next_due() else { return };
+        let Some(due) = serving.sub.next_due(self.now) else { return };
         if due < serving.timer {
             serving.timer = due;
             self.timers.set(due, Timer::Subscription(index, serving.sub.serial));

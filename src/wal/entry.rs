@@ -1,8 +1,28 @@
 //! What is written into a log: batches, and what must be remembered of partitions and subscriptions.
+//!
+//! An entry is a header of [`ENTRY_HEADER`] bytes, a body, and zeros up to the next multiple of eight. Numbers are
+//! little-endian.
+//!
+//! | at | bytes | field                                                                                        |
+//! |---:|------:|----------------------------------------------------------------------------------------------|
+//! |  0 |     4 | length of header and body                                                                    |
+//! |  4 |     4 | CRC-32C of the rest of the header; of a batch also of the body's first 21 bytes, which end with the batch's own CRC |
+//! |  8 |     8 | LSN: the entry's own address. Found elsewhere, it is not an entry                              |
+//! | 16 |     8 | synced: everything before this LSN was durable when the entry was written                     |
+//! | 24 |     4 | epoch: one more at every start of the log. Smaller than an earlier entry's: not an entry      |
+//! | 28 |     1 | kind                                                                                         |
+//! | 29 |     1 | flags: 1 last of its group (the next group starts at the next block), 2 moved by cleaning     |
+//! | 30 |     2 | zero                                                                                         |
+//! | 32 |     4 | partition, or subscription                                                                   |
+//! | 36 |     4 | batch: count of records; otherwise CRC-32C of the body                                        |
+//! | 40 |     8 | batch: base offset; partition start: start; cursor: floor                                     |
+//! | 48 |     8 | batch: appended at, ms                                                                       |
+//! | 56 |     8 | batch: expires at, ms, 0 for never                                                            |
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes, BytesMut};
 
-use crate::model::{Offset, PartitionId, SubscriptionId, SubscriptionMode, Timestamp, TopicName};
+use super::body;
+use crate::model::{Lsn, Offset, PartitionId, SubscriptionId, SubscriptionMode, Timestamp, TopicName, record_batch};
 
 /// Bytes of an entry's header.
 pub const ENTRY_HEADER: usize = 64;
@@ -78,4 +98,285 @@ pub struct SubscriptionMeta {
     /// A version 1 session: goes away when detached for `session_expiry`.
     pub session: bool,
     pub created_at: Timestamp,
+}
+
+/// What an entry is, as its header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    Batch = 1,
+    Partition = 2,
+    PartitionDeleted = 3,
+    PartitionStart = 4,
+    Subscription = 5,
+    SubscriptionDeleted = 6,
+    Cursor = 7,
+    /// The log goes on in the next segment.
+    End = 8,
+}
+
+/// The last entry of its group: the next group starts at the next block.
+pub const FLAG_LAST: u8 = 1;
+/// A batch that cleaning wrote again: it replaces the one at its old place.
+pub const FLAG_MOVED: u8 = 2;
+
+/// An entry's header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Of header and body.
+    pub length: u32,
+    pub lsn: Lsn,
+    pub synced: Lsn,
+    pub epoch: u32,
+    pub kind: Kind,
+    pub flags: u8,
+    /// Of the partition or the subscription.
+    pub id: u32,
+    /// Records of a batch; of any other kind the body's checksum.
+    pub count: u32,
+    pub base: Offset,
+    pub appended_at: Timestamp,
+    pub expires_at: Timestamp,
+}
+
+/// Why bytes are not an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotAnEntry {
+    /// So many bytes, counted from the entry's start, are needed to say.
+    Short(usize),
+    Bad(&'static str),
+}
+
+/// Bytes of an entry with a body of `body` bytes, with the zeros after it.
+pub fn entry_size(body: usize) -> usize {
+    (ENTRY_HEADER + body).next_multiple_of(8)
+}
+
+const AT_CRC: usize = 4;
+const AT_LSN: usize = 8;
+const AT_SYNCED: usize = 16;
+const AT_KIND: usize = 28;
+const AT_FLAGS: usize = 29;
+/// What of a batch the entry's header vouches for: all that the batch's own checksum leaves out, and that checksum.
+const BATCH_HEAD: usize = 21;
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+}
+
+fn header_crc(header: &[u8], body: &[u8]) -> u32 {
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&header[..AT_CRC]), &header[AT_LSN..ENTRY_HEADER]);
+    let head = if header[AT_KIND] == Kind::Batch as u8 { &body[..BATCH_HEAD] } else { &[] };
+    crc32c::crc32c_append(crc, head)
+}
+
+/// Completes a header when its group is cut: what is synced by now, whether it is the group's last, the checksum.
+pub fn seal(header: &mut [u8; ENTRY_HEADER], body: &[u8], synced: Lsn, last: bool) {
+    header[AT_SYNCED..AT_SYNCED + 8].copy_from_slice(&synced.0.to_le_bytes());
+    header[AT_FLAGS] |= if last { FLAG_LAST } else { 0 };
+    let crc = header_crc(header, body);
+    header[AT_CRC..AT_CRC + 4].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// Whether the bytes claim to be an entry that stands at `lsn`: a quick look before [`Header::decode`].
+pub fn claims(bytes: &[u8], lsn: Lsn) -> bool {
+    bytes.len() >= ENTRY_HEADER && u64_at(bytes, AT_LSN) == lsn.0
+}
+
+impl Header {
+    /// The header's bytes, to be completed by [`seal`].
+    pub fn encode(&self) -> [u8; ENTRY_HEADER] {
+        let mut bytes = [0; ENTRY_HEADER];
+        bytes[..4].copy_from_slice(&self.length.to_le_bytes());
+        bytes[AT_LSN..16].copy_from_slice(&self.lsn.0.to_le_bytes());
+        bytes[AT_SYNCED..24].copy_from_slice(&self.synced.0.to_le_bytes());
+        bytes[24..28].copy_from_slice(&self.epoch.to_le_bytes());
+        bytes[AT_KIND] = self.kind as u8;
+        bytes[AT_FLAGS] = self.flags;
+        bytes[32..36].copy_from_slice(&self.id.to_le_bytes());
+        bytes[36..40].copy_from_slice(&self.count.to_le_bytes());
+        bytes[40..48].copy_from_slice(&self.base.0.to_le_bytes());
+        bytes[48..56].copy_from_slice(&self.appended_at.0.to_le_bytes());
+        bytes[56..64].copy_from_slice(&self.expires_at.0.to_le_bytes());
+        bytes
+    }
+
+    /// The header of the entry at `lsn`, of which `bytes` is the beginning; its checksum is checked, its body not.
+    pub fn decode(bytes: &[u8], lsn: Lsn) -> Result<Header, NotAnEntry> {
+        if bytes.len() < ENTRY_HEADER {
+            return Err(NotAnEntry::Short(ENTRY_HEADER));
+        }
+        if u64_at(bytes, AT_LSN) != lsn.0 {
+            return Err(NotAnEntry::Bad("no entry is here"));
+        }
+        let kind = Kind::from_byte(bytes[AT_KIND]).ok_or(NotAnEntry::Bad("the entry's kind is not known"))?;
+        let head = if kind == Kind::Batch { BATCH_HEAD } else { 0 };
+        let length = u32_at(bytes, 0);
+        if (length as usize) < ENTRY_HEADER + head {
+            return Err(NotAnEntry::Bad("the entry's length is wrong"));
+        }
+        if bytes.len() < ENTRY_HEADER + head {
+            return Err(NotAnEntry::Short(ENTRY_HEADER + head));
+        }
+        if header_crc(bytes, &bytes[ENTRY_HEADER..]) != u32_at(bytes, AT_CRC) {
+            return Err(NotAnEntry::Bad("the entry's header checksum does not match"));
+        }
+        Ok(Header {
+            length,
+            lsn,
+            synced: Lsn(u64_at(bytes, AT_SYNCED)),
+            epoch: u32_at(bytes, 24),
+            kind,
+            flags: bytes[AT_FLAGS],
+            id: u32_at(bytes, 32),
+            count: u32_at(bytes, 36),
+            base: Offset(u64_at(bytes, 40)),
+            appended_at: Timestamp(u64_at(bytes, 48) as i64),
+            expires_at: Timestamp(u64_at(bytes, 56) as i64),
+        })
+    }
+
+    /// Bytes of the entry with the zeros after it.
+    pub fn size(&self) -> usize {
+        entry_size(self.body_len())
+    }
+
+    /// Bytes of the body.
+    pub fn body_len(&self) -> usize {
+        self.length as usize - ENTRY_HEADER
+    }
+
+    /// Where the entry ends.
+    pub fn end(&self) -> Lsn {
+        self.lsn.plus(self.size() as u64)
+    }
+
+    pub fn is_last(&self) -> bool {
+        self.flags & FLAG_LAST != 0
+    }
+
+    pub fn is_moved(&self) -> bool {
+        self.flags & FLAG_MOVED != 0
+    }
+
+    /// Whether the body is the one that was written.
+    pub fn check_body(&self, body: &[u8]) -> Result<(), &'static str> {
+        if body.len() != self.body_len() {
+            return Err("the entry is cut short");
+        }
+        if self.kind != Kind::Batch {
+            return if crc32c::crc32c(body) == self.count {
+                Ok(())
+            } else {
+                Err("the entry's checksum does not match")
+            };
+        }
+        let batch = record_batch::check_envelope(body).map_err(|_| "the batch's checksum does not match")?;
+        let same = batch.base_offset == self.base && batch.count == self.count;
+        if same { Ok(()) } else { Err("the batch is not the one its entry names") }
+    }
+}
+
+impl Kind {
+    fn from_byte(byte: u8) -> Option<Kind> {
+        Some(match byte {
+            1 => Kind::Batch,
+            2 => Kind::Partition,
+            3 => Kind::PartitionDeleted,
+            4 => Kind::PartitionStart,
+            5 => Kind::Subscription,
+            6 => Kind::SubscriptionDeleted,
+            7 => Kind::Cursor,
+            8 => Kind::End,
+            _ => return None,
+        })
+    }
+}
+
+impl Entry {
+    /// The header, which does not know its place yet, and the body. `scratch` is where small bodies are made.
+    pub fn into_parts(self, scratch: &mut BytesMut) -> (Header, Bytes) {
+        match self {
+            Entry::Batch { partition, base, count, appended_at, expires_at, bytes } => {
+                let header = Header { count, base, appended_at, expires_at, ..blank(Kind::Batch, partition.0) };
+                (Header { length: length_of(&bytes), ..header }, bytes)
+            }
+            Entry::Partition { id, meta } => with_body(blank(Kind::Partition, id.0), body::partition(scratch, &meta)),
+            Entry::PartitionDeleted { id } => with_body(blank(Kind::PartitionDeleted, id.0), Bytes::new()),
+            Entry::PartitionStart { id, start } => {
+                with_body(Header { base: start, ..blank(Kind::PartitionStart, id.0) }, Bytes::new())
+            }
+            Entry::Subscription { id, meta } => {
+                with_body(blank(Kind::Subscription, id.0), body::subscription(scratch, &meta))
+            }
+            Entry::SubscriptionDeleted { id } => with_body(blank(Kind::SubscriptionDeleted, id.0), Bytes::new()),
+            Entry::Cursor { id, floor, above } => {
+                with_body(Header { base: floor, ..blank(Kind::Cursor, id.0) }, body::ranges(scratch, &above))
+            }
+        }
+    }
+
+    /// The entry of a header and its body, which [`Header::check_body`] has passed; `None` for [`Kind::End`].
+    pub fn from_parts(header: &Header, body: Bytes) -> Result<Option<Entry>, &'static str> {
+        const MALFORMED: &str = "the entry's checksum matches and its body makes no sense";
+        let (partition, subscription) = (PartitionId(header.id), SubscriptionId(header.id));
+        Ok(Some(match header.kind {
+            Kind::Batch => Entry::Batch {
+                partition,
+                base: header.base,
+                count: header.count,
+                appended_at: header.appended_at,
+                expires_at: header.expires_at,
+                bytes: body,
+            },
+            Kind::Partition => {
+                Entry::Partition { id: partition, meta: body::take_partition(body.chunk()).ok_or(MALFORMED)? }
+            }
+            Kind::PartitionDeleted => Entry::PartitionDeleted { id: partition },
+            Kind::PartitionStart => Entry::PartitionStart { id: partition, start: header.base },
+            Kind::Subscription => {
+                Entry::Subscription { id: subscription, meta: body::take_subscription(body.chunk()).ok_or(MALFORMED)? }
+            }
+            Kind::SubscriptionDeleted => Entry::SubscriptionDeleted { id: subscription },
+            Kind::Cursor => Entry::Cursor {
+                id: subscription,
+                floor: header.base,
+                above: body::take_ranges(body.chunk(), header.base).ok_or(MALFORMED)?,
+            },
+            Kind::End => return Ok(None),
+        }))
+    }
+}
+
+/// The entry that says that the log goes on in the next segment.
+pub fn end_header() -> Header {
+    with_body(blank(Kind::End, 0), Bytes::new()).0
+}
+
+fn blank(kind: Kind, id: u32) -> Header {
+    Header {
+        length: ENTRY_HEADER as u32,
+        lsn: Lsn::ZERO,
+        synced: Lsn::ZERO,
+        epoch: 0,
+        kind,
+        flags: 0,
+        id,
+        count: 0,
+        base: Offset::ZERO,
+        appended_at: Timestamp(0),
+        expires_at: Timestamp(0),
+    }
+}
+
+fn with_body(header: Header, body: Bytes) -> (Header, Bytes) {
+    (Header { length: length_of(&body), count: crc32c::crc32c(&body), ..header }, body)
+}
+
+fn length_of(body: &[u8]) -> u32 {
+    u32::try_from(ENTRY_HEADER + body.len()).expect("a frame bounds every entry")
 }

@@ -1,11 +1,29 @@
 //! What to write, when to sync, how to come back. Planners: they open nothing.
 
 pub mod action;
+mod body;
+pub mod catalog;
+mod checkpoint;
+mod cleaning;
 pub mod entry;
+pub mod group_commit;
+mod index;
 pub mod log;
+pub mod reading;
 pub mod recovery;
+mod retention;
+pub mod scan;
+pub mod segment;
+mod segments;
+pub mod stats;
+mod take;
 
 pub use action::{GroupPiece, LogAction, LogEvent, LogFailure, ReadFor, Ticket};
+pub use catalog::{Catalog, PartitionState, ProducerCheck, SubscriptionState};
 pub use entry::{BLOCK, ENTRY_HEADER, Entry, PartitionMeta, SubscriptionMeta};
-pub use log::*;
+pub use log::{Log, LogOptions, LogState};
+pub use reading::{BatchPlace, Batches, Place};
 pub use recovery::Recovered;
+pub use scan::Corruption;
+pub use segment::SegmentHeader;
+pub use stats::{LogStats, Timing};

@@ -1,5 +1,6 @@
 //! Which commands there are.
 
+mod bench;
 mod connect;
 mod duration;
 mod failure;
@@ -43,6 +44,7 @@ enum Command {
     Subs(subs::Arguments),
     Ping(ping::Arguments),
     Key(key::Arguments),
+    Bench(Box<bench::Arguments>),
 }
 
 pub fn main() -> ExitCode {
@@ -68,6 +70,7 @@ fn run(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Subs(arguments) => subs::run(&arguments, output),
         Command::Ping(arguments) => ping::run(&arguments, output),
         Command::Key(arguments) => key::run(&arguments, output),
+        Command::Bench(arguments) => bench::run(&arguments, output),
     }
 }
 

@@ -24,6 +24,8 @@ pub enum Failure {
     TooFew(String),
     #[error("{0}")]
     Local(String),
+    #[error("{0}")]
+    Bench(blipmq::bench::failure::Failure),
 }
 
 /// For `--help`.
@@ -34,7 +36,9 @@ Exit codes:
   2  wrong arguments
   3  the broker cannot be reached, or the connection was lost
   4  no API key was found, or the broker does not accept it
-  5  the time is up before everything asked for came";
+  5  the time is up before everything asked for came
+  6  bench: messages were lost
+  7  bench: an objective was missed";
 
 impl Failure {
     /// A failed connect: a refusal is the broker's word, anything else is about the way there.
@@ -49,6 +53,7 @@ impl Failure {
         match self {
             Failure::ReaderGone => 0,
             Failure::Local(_) => 1,
+            Failure::Bench(failure) => failure.exit_code() as u8,
             Failure::Usage(_) => 2,
             Failure::Key(_) => 4,
             Failure::TooFew(_) => 5,

@@ -1,0 +1,4 @@
+//! What the machine itself can do, measured in the same run: the floors under the broker's figures.
+
+pub mod disk;
+pub mod relay;

@@ -1,0 +1,63 @@
+//! Deliveries keep to their bounds: in flight, attempts, credit.
+
+use crate::model::Instant;
+use crate::sim::book::Book;
+use crate::sim::network::LinkId;
+use crate::sim::subs::{Source, SubId};
+use crate::sim::violation::{Checked, must};
+use crate::sim::witness::Delivery;
+
+#[derive(Debug)]
+pub struct Bounds {
+    pub in_flight_max: usize,
+    /// Without a log, the oldest records may be dropped out of flight.
+    pub drops: bool,
+}
+
+const IN_FLIGHT: &str = "no more records of a partition are in flight than the bound says";
+const ATTEMPTS: &str = "no delivery is attempted more often than the bound says";
+const FORWARD: &str = "attempts are counted upwards";
+const CREDIT: &str = "nothing is delivered without credit";
+
+impl Bounds {
+    /// A frame of deliveries goes out against credit.
+    pub fn sent(&self, book: &mut Book, id: SubId, link: LinkId, (records, bytes): (u32, usize)) -> Checked {
+        let sub = book.subs.of_mut(id);
+        // What several shards serve has its bytes divided among them: each may overdraw once.
+        let spread = sub.wanted.spread;
+        let Some(credit) = sub.credit.get_mut(&link) else { return Ok(()) };
+        let had = *credit;
+        *credit = (had.0 - i64::from(records), had.1 - bytes as i64);
+        must((had.1 > 0 || spread) && credit.0 >= 0, CREDIT, || {
+            format!("{id:?} on {link:?} had {had:?}, sent {records} records, {bytes} bytes")
+        })
+    }
+
+    pub fn attempt(&self, book: &Book, delivery: &Delivery) -> Checked {
+        let sub = book.subs.of(delivery.sub);
+        let Some(attempt) = delivery.attempt else { return Ok(()) };
+        let most = sub.wanted.attempts_max;
+        must((1..=most.max(1)).contains(&attempt), ATTEMPTS, || format!("at most {most}: {delivery:?}"))?;
+        let given = sub.sources.get(&delivery.topic).and_then(|source| source.given.get(&delivery.id));
+        let before = given.map_or(0, |given| given.attempt);
+        must(before <= attempt, FORWARD, || format!("after {before}: {delivery:?}"))
+    }
+
+    pub fn in_flight(&self, book: &Book, now: Instant, delivery: &Delivery) -> Checked {
+        let Some(source) = book.subs.of(delivery.sub).sources.get(&delivery.topic) else { return Ok(()) };
+        if self.drops || source.in_flight <= self.in_flight_max {
+            return Ok(());
+        }
+        let count = self.unexpired(book, source, now);
+        must(count <= self.in_flight_max, IN_FLIGHT, || format!("{count} of {}: {delivery:?}", self.in_flight_max))
+    }
+
+    /// The broker lets go of what has expired without a word.
+    fn unexpired(&self, book: &Book, source: &Source, now: Instant) -> usize {
+        let expired = |id| {
+            let message = book.messages.of(id);
+            message.ttl_ms > 0 && message.handed.is_some_and(|at| now >= at.plus_ms(message.ttl_ms.into()))
+        };
+        source.given.iter().filter(|(id, given)| given.in_flight && !expired(**id)).count()
+    }
+}

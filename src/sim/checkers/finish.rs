@@ -1,0 +1,54 @@
+//! Everything outstanding finishes once faults stop.
+
+use crate::model::Qos;
+use crate::sim::book::Book;
+use crate::sim::messages::{Message, MessageId, Stage};
+use crate::sim::subs::{Source, Sub};
+
+/// Every record that the log has for sure is given to every subscription that is owed it, until it is settled or every
+/// attempt was made.
+#[derive(Debug)]
+pub struct Finish;
+
+pub const SENTENCE: &str = "everything outstanding finishes once faults stop";
+
+impl Finish {
+    /// Something that is still owed.
+    pub fn owed(book: &Book) -> Option<String> {
+        let subs = book.subs.iter().filter(|(_, sub)| sub.alive && sub.wanted.qos == Qos::AtLeastOnce);
+        for (id, sub) in subs {
+            let owed = book.messages.iter().find(|(message, of)| is_owed(sub, *message, of));
+            if let Some((message, of)) = owed {
+                let given = sub.sources.get(&of.topic).and_then(|source| source.given.get(&message));
+                return Some(format!("{id:?} {:?} is owed message {} {of:?}, given {given:?}", sub.key, message.0));
+            }
+        }
+        None
+    }
+}
+
+fn is_owed(sub: &Sub, id: MessageId, message: &Message) -> bool {
+    if message.qos != Qos::AtLeastOnce || message.ttl_ms > 0 || message.refused {
+        return false;
+    }
+    if !sub.wanted.topics.contains(&message.topic) {
+        return false;
+    }
+    let kept = matches!(message.stage, Stage::Written | Stage::Durable | Stage::Claimed | Stage::Removed);
+    kept && came_after(sub, message) && !is_done(sub.sources.get(&message.topic), id, message)
+}
+
+/// The message came after the subscription began.
+fn came_after(sub: &Sub, message: &Message) -> bool {
+    if sub.wanted.version == 1 {
+        return sub.since.is_some_and(|since| message.handed.is_some_and(|at| at > since));
+    }
+    let start = sub.sources.get(&message.topic).and_then(|source| source.start);
+    start.is_some_and(|start| message.offset.is_some_and(|at| at >= start))
+}
+
+fn is_done(source: Option<&Source>, id: MessageId, message: &Message) -> bool {
+    let Some(source) = source else { return false };
+    let below = message.offset.is_some_and(|at| at < source.floor);
+    below || source.given.get(&id).is_some_and(|given| given.settled || given.exhausted)
+}

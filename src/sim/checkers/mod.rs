@@ -1,0 +1,152 @@
+//! What must be true of every run: one sentence, one struct.
+
+pub mod bounds;
+pub mod committed;
+pub mod expiry;
+pub mod finish;
+pub mod order;
+pub mod promise;
+pub mod published;
+pub mod settled;
+
+use std::time::Duration;
+
+use super::book::Book;
+use super::messages::MessageId;
+use super::subs::SubId;
+use super::violation::Checked;
+use super::witness::{Delivery, Fact};
+use crate::model::{FsyncPolicy, Instant};
+use crate::protocol::native::reply::Subscribed;
+
+/// What this run's broker has promised.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    pub fsync: FsyncPolicy,
+    /// With `wal = off` there is nothing to be kept.
+    pub logged: bool,
+    /// How long letters between shards may be under way, there and back.
+    pub grace: Duration,
+    pub in_flight_max: usize,
+    /// `overflow = drop_oldest` without a log.
+    pub drops: bool,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub struct Checkers {
+    pub rules: Rules,
+    promise: promise::Promise,
+    committed: committed::Committed,
+    published: published::Published,
+    order: order::Order,
+    bounds: bounds::Bounds,
+    settled: settled::Settled,
+    expiry: expiry::Expiry,
+    /// Messages delivered, redeliveries included.
+    pub delivered: u64,
+}
+
+impl Checkers {
+    pub fn new(rules: Rules) -> Checkers {
+        Checkers {
+            promise: promise::Promise { fsync: rules.fsync, logged: rules.logged },
+            committed: committed::Committed { fsync: rules.fsync, logged: rules.logged },
+            published: published::Published,
+            order: order::Order,
+            bounds: bounds::Bounds { in_flight_max: rules.in_flight_max, drops: rules.drops },
+            settled: settled::Settled { grace: rules.grace },
+            expiry: expiry::Expiry { grace: rules.grace, waits: !rules.logged },
+            rules,
+            delivered: 0,
+        }
+    }
+
+    /// Something was said across the border.
+    pub fn fact(&mut self, book: &mut Book, now: Instant, fact: Fact) -> Checked {
+        match fact {
+            Fact::Published { ids, said } => self.promise.published(book, now, &ids, &said),
+            Fact::Refused { ids, code } => {
+                refused(book, &ids, code);
+                Ok(())
+            }
+            Fact::Subscribed { sub, link, said, credit } => {
+                let attached = book.subs.of_mut(sub);
+                attached.credit.insert(link, (credit.0.into(), credit.1.into()));
+                attached.split |= attached.wanted.version == 1 && attached.credit.len() > 1;
+                subscribed(book, now, sub, said);
+                Ok(())
+            }
+            Fact::Source { sub, topic, next_offset } => {
+                let sub = book.subs.of_mut(sub);
+                let uncertain = sub.uncertain;
+                let source = sub.sources.entry(topic).or_default();
+                if source.start.is_none() || uncertain {
+                    source.start = Some(next_offset);
+                }
+                Ok(())
+            }
+            Fact::Sent { sub, link, records, bytes } => self.bounds.sent(book, sub, link, (records, bytes)),
+            Fact::Delivered(delivery) => self.delivery(book, now, &delivery),
+            Fact::Credited { sub, link, messages, bytes } => {
+                if let Some(credit) = book.subs.of_mut(sub).credit.get_mut(&link) {
+                    *credit = (credit.0 + i64::from(messages), credit.1 + i64::from(bytes));
+                }
+                Ok(())
+            }
+            Fact::Settled { sub, link, topic, which } => {
+                book.subs.settled((sub, link, topic), which);
+                Ok(())
+            }
+            Fact::Unsubscribed { sub, link } => {
+                book.subs.detach(sub, link);
+                Ok(())
+            }
+        }
+    }
+
+    fn delivery(&mut self, book: &mut Book, now: Instant, delivery: &Delivery) -> Checked {
+        self.delivered += 1;
+        self.published.delivered(book, delivery)?;
+        self.committed.delivered(book, delivery)?;
+        self.expiry.delivered(book, now, delivery)?;
+        if book.subs.of(delivery.sub).split {
+            book.subs.delivered(delivery);
+            return Ok(());
+        }
+        self.settled.delivered(book, now, delivery)?;
+        self.order.delivered(book, delivery)?;
+        self.bounds.attempt(book, delivery)?;
+        book.subs.delivered(delivery);
+        self.bounds.in_flight(book, now, delivery)
+    }
+
+    /// Power is about to be lost.
+    pub fn power_cut(&self, book: &Book, now: Instant, longest_sync: Duration) -> Checked {
+        self.promise.power_cut(book, now, longest_sync)
+    }
+}
+
+/// A refusal is the broker's word that it does not have it; except that a failed device may have it all the same.
+fn refused(book: &mut Book, ids: &[MessageId], code: u16) {
+    if code != 500 {
+        ids.iter().for_each(|id| book.messages.of_mut(*id).refused = true);
+    }
+}
+
+fn subscribed(book: &mut Book, now: Instant, id: SubId, said: Option<Subscribed>) {
+    let sub = book.subs.of_mut(id);
+    sub.alive = true;
+    if sub.since.is_none() || sub.uncertain {
+        sub.since = Some(now);
+    }
+    if let (Some(said), [topic]) = (said, &sub.wanted.topics[..]) {
+        let source = sub.sources.entry(*topic).or_default();
+        if said.sources == 1 && (source.start.is_none() || sub.uncertain) {
+            source.start = Some(said.next_offset);
+        }
+    }
+    if sub.wanted.topics.len() == 1 {
+        sub.uncertain = false;
+    }
+}

@@ -1,0 +1,80 @@
+//! One life of the broker: cores made from what the disk has.
+
+use std::time::Duration;
+
+use super::disk::Disk;
+use super::plant::Plant;
+use super::shape::Shape;
+use crate::auth::{Key, KeyRing, Secret};
+use crate::config::TopicRules;
+use crate::model::placement::shard_of;
+use crate::model::{Backoff, Instant, LogId, ShardId};
+use crate::shard::{Core, CoreOptions};
+use crate::wal::Log;
+
+#[derive(Debug)]
+pub struct Process {
+    pub life: u32,
+    pub cores: Vec<Core>,
+    /// When each core is to be told that its time has come.
+    pub timers: Vec<Instant>,
+    /// Cores that have drained.
+    pub drained: usize,
+}
+
+/// The keys of all clients.
+pub fn key_ring(clients: usize) -> KeyRing {
+    let keys = (0..clients).map(|client| {
+        let secret = Secret::new(key_of(client).as_bytes()).expect("a key");
+        Key::plain(&secret)
+    });
+    KeyRing::new(keys).expect("keys that differ")
+}
+
+pub fn key_of(client: usize) -> String {
+    format!("key of client {client}")
+}
+
+impl Process {
+    /// Reads the logs and makes the cores. `Err`: recovery will not go on, and says why.
+    pub fn start(
+        shape: &Shape,
+        keys: &KeyRing,
+        disk: &mut Disk,
+        now: Instant,
+        (life, seed): (u32, u64),
+    ) -> Result<Process, String> {
+        let shards = shape.cores[life as usize % shape.cores.len()];
+        let mut logs: Vec<Vec<(LogId, Log)>> = (0..shards).map(|_| Vec::new()).collect();
+        if shape.fsync.is_some() {
+            for log in (0..shape.logs).map(LogId) {
+                let opened = super::opening::open(shape, disk, now, log)?;
+                logs[shard_of(log, shards).index()].push((log, opened));
+            }
+        }
+        let cores = logs.into_iter().enumerate().map(|(index, logs)| {
+            let shard = ShardId(index as u16);
+            Core::new(options(shape, keys, (shard, shards), seed), now, logs)
+        });
+        let cores: Vec<Core> = cores.collect();
+        let timers = vec![Instant::NEVER; cores.len()];
+        Ok(Process { life, cores, timers, drained: 0 })
+    }
+}
+
+fn options(shape: &Shape, keys: &KeyRing, (shard, shards): (ShardId, u16), seed: u64) -> CoreOptions {
+    let mut limits = shape.limits.clone();
+    limits.in_flight_max += u32::from(shape.plant == Some(Plant::InFlightOffByOne));
+    CoreOptions {
+        shard,
+        shards,
+        logs: if shape.fsync.is_some() { shape.logs } else { shards },
+        overflow: shape.overflow,
+        limits,
+        keys: keys.clone(),
+        max_retries: shape.max_retries,
+        retry: Backoff { base: Duration::from_millis(shape.retry_backoff_ms), cap: Duration::from_secs(1) },
+        topics: TopicRules::default(),
+        seed: seed ^ u64::from(shard.0),
+    }
+}

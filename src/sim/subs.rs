@@ -1,0 +1,253 @@
+//! Every subscription of a run: what it was given, and what it settled.
+
+use std::collections::BTreeMap;
+
+use super::messages::{MessageId, TopicId};
+use super::network::LinkId;
+use super::witness::{Delivery, Which};
+use crate::model::{Instant, Offset, Qos};
+
+/// A subscription's number in this run. A durable one keeps it from connection to connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SubId(pub u32);
+
+/// What makes two subscriptions the same.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SubKey {
+    Named { pattern: Vec<u8>, name: String },
+    Session { client: usize, topic: TopicId },
+}
+
+/// What was asked for.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    pub version: u8,
+    pub qos: Qos,
+    pub shared: bool,
+    pub auto_acknowledge: bool,
+    pub attempts_max: u16,
+    pub dead_letter: Option<TopicId>,
+    pub topics: Vec<TopicId>,
+    /// By pattern: several shards may serve it.
+    pub spread: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Sub {
+    /// `None`: ends with its connection.
+    pub key: Option<SubKey>,
+    pub wanted: Wanted,
+    /// It exists: the broker said so and nothing has ended it.
+    pub alive: bool,
+    /// When the broker first said so.
+    pub since: Option<Instant>,
+    /// Version 1: a second session of its key was begun while the first was still held; which one is taken over later
+    /// is the broker's choice.
+    pub split: bool,
+    /// A crash may have taken its creation with it.
+    pub uncertain: bool,
+    pub sources: BTreeMap<TopicId, Source>,
+    /// What it may still be sent, by link: records and bytes.
+    pub credit: BTreeMap<LinkId, (i64, i64)>,
+}
+
+/// One topic of a subscription.
+#[derive(Clone, Debug, Default)]
+pub struct Source {
+    /// The first record it is owed.
+    pub start: Option<Offset>,
+    pub given: BTreeMap<MessageId, Given>,
+    /// The latest record delivered for the first time, by link.
+    pub front: BTreeMap<LinkId, Offset>,
+    /// Everything below is settled, by the subscriber's word.
+    pub floor: Offset,
+    /// Messages in flight.
+    pub in_flight: usize,
+}
+
+/// One message given to one subscription.
+#[derive(Clone, Debug)]
+pub struct Given {
+    pub qos: Qos,
+    pub offset: Option<Offset>,
+    pub link: LinkId,
+    pub attempt: u16,
+    /// How often, in this process's life.
+    pub times: u32,
+    /// Delivered and unacknowledged, as far as the broker can know.
+    pub in_flight: bool,
+    /// The broker has read, in this process's life, that it is settled.
+    pub said: bool,
+    /// When it had come to it, in this process's life,.
+    pub settled_at: Option<Instant>,
+    /// Settled at any time.
+    pub settled: bool,
+    /// It is not given again: every attempt was made.
+    pub exhausted: bool,
+}
+
+#[derive(Debug, Default)]
+pub struct Subs {
+    all: Vec<Sub>,
+    by_key: BTreeMap<SubKey, SubId>,
+    /// Settled by bytes that the broker has, but perhaps has not come to yet.
+    said: Vec<(LinkId, SubId, TopicId, MessageId)>,
+}
+
+impl Subs {
+    /// The subscription of that key, or a new one.
+    pub fn wanted(&mut self, key: Option<SubKey>, wanted: Wanted) -> SubId {
+        if let Some(known) = key.as_ref().and_then(|key| self.by_key.get(key)) {
+            return *known;
+        }
+        let id = SubId(self.all.len() as u32);
+        if let Some(key) = key.clone() {
+            self.by_key.insert(key, id);
+        }
+        let (sources, credit) = (BTreeMap::new(), BTreeMap::new());
+        self.all.push(Sub { key, wanted, alive: false, since: None, uncertain: false, split: false, sources, credit });
+        id
+    }
+
+    pub fn of(&self, id: SubId) -> &Sub {
+        &self.all[id.0 as usize]
+    }
+
+    pub fn of_mut(&mut self, id: SubId) -> &mut Sub {
+        &mut self.all[id.0 as usize]
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (SubId, &Sub)> {
+        self.all.iter().enumerate().map(|(index, sub)| (SubId(index as u32), sub))
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Sub> {
+        self.all.iter_mut()
+    }
+
+    /// It is deleted; the next one of its key is another.
+    pub fn delete(&mut self, id: SubId) {
+        self.of_mut(id).alive = false;
+        if let Some(key) = self.of(id).key.clone() {
+            self.by_key.remove(&key);
+        }
+    }
+
+    /// A message was given to a subscription.
+    pub fn delivered(&mut self, delivery: &Delivery) {
+        let sub = self.of_mut(delivery.sub);
+        let wanted = &sub.wanted;
+        let source = sub.sources.entry(delivery.topic).or_default();
+        let given = source.given.entry(delivery.id).or_insert_with(|| Given::first(delivery.link));
+        given.times += 1;
+        given.attempt = delivery.attempt.unwrap_or(given.times.min(u32::from(u16::MAX)) as u16);
+        given.offset = delivery.offset.or(given.offset);
+        given.link = delivery.link;
+        given.exhausted |= given.attempt >= wanted.attempts_max;
+        given.settled |= wanted.auto_acknowledge;
+        given.qos = delivery.qos;
+        let waits = delivery.qos == Qos::AtLeastOnce && !wanted.auto_acknowledge && !given.exhausted && !given.said;
+        source.in_flight = source.in_flight + usize::from(waits) - usize::from(given.in_flight);
+        given.in_flight = waits;
+    }
+
+    /// A subscriber has said what becomes of some deliveries.
+    pub fn settled(&mut self, (id, link, topic): (SubId, LinkId, TopicId), which: Which) {
+        let sub = &mut self.all[id.0 as usize];
+        let source = sub.sources.entry(topic).or_default();
+        if let (Which::UpTo(last), false) = (which, sub.wanted.shared) {
+            source.floor = source.floor.max(last.plus(1));
+        }
+        let in_flight = &mut source.in_flight;
+        // "Everything up to" means, of a shared subscription, what this member got.
+        let own = matches!(which, Which::UpTo(_)) && sub.wanted.shared;
+        let named = source.given.iter_mut().filter(|(id, given)| which.names(**id, given));
+        for (message, given) in named.filter(|(_, given)| !own || given.link == link) {
+            *in_flight -= usize::from(given.in_flight);
+            given.in_flight = false;
+            if !matches!(which, Which::Refused(..)) {
+                (given.settled, given.said) = (true, true);
+                self.said.push((link, id, topic, *message));
+            }
+        }
+    }
+
+    /// The broker has come to everything that it has read from links that it goes on reading.
+    pub fn handled(&mut self, now: Instant, reads: impl Fn(LinkId) -> bool) {
+        let Subs { all, said, .. } = self;
+        said.retain(|(link, sub, topic, message)| {
+            let handled = reads(*link);
+            let source = all[sub.0 as usize].sources.get_mut(topic);
+            if let Some(given) = source.and_then(|source| source.given.get_mut(message)).filter(|_| handled) {
+                given.settled_at.get_or_insert(now);
+            }
+            !handled
+        });
+    }
+
+    /// A connection is gone.
+    pub fn detach(&mut self, id: SubId, link: LinkId) {
+        self.said.retain(|said| said.0 != link || said.1 != id);
+        let sub = self.of_mut(id);
+        sub.credit.remove(&link);
+        if sub.key.is_none() {
+            sub.alive = false;
+        }
+        for source in sub.sources.values_mut() {
+            source.front.remove(&link);
+            for given in source.given.values_mut().filter(|given| given.link == link && given.in_flight) {
+                given.in_flight = false;
+                source.in_flight -= 1;
+            }
+        }
+    }
+
+    /// The process has ended. `forgets`: what was settled last may not be remembered.
+    pub fn process_ended(&mut self, forgets: bool) {
+        for sub in &mut self.all {
+            sub.alive &= sub.key.is_some();
+            sub.credit.clear();
+            for source in sub.sources.values_mut() {
+                source.front.clear();
+                source.in_flight = 0;
+                source.given.values_mut().for_each(|given| given.process_ended(forgets));
+            }
+        }
+    }
+}
+
+impl Which {
+    fn names(self, id: MessageId, given: &Given) -> bool {
+        match (self, given.offset.filter(|_| given.qos == Qos::AtLeastOnce)) {
+            (Which::One(one), _) => one == id,
+            (Which::Range(first, last) | Which::Refused(first, last), Some(at)) => first <= at && at <= last,
+            (Which::UpTo(last), Some(at)) => at <= last,
+            (_, None) => false,
+        }
+    }
+}
+
+impl Given {
+    fn first(link: LinkId) -> Given {
+        Given {
+            qos: Qos::AtMostOnce,
+            offset: None,
+            link,
+            attempt: 0,
+            times: 0,
+            in_flight: false,
+            said: false,
+            settled_at: None,
+            settled: false,
+            exhausted: false,
+        }
+    }
+
+    fn process_ended(&mut self, forgets: bool) {
+        (self.in_flight, self.times, self.attempt) = (false, 0, 0);
+        if forgets {
+            self.said = false;
+            self.settled_at = None;
+        }
+    }
+}

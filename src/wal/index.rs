@@ -1,0 +1,213 @@
+//! Where the batches of a partition are, sparsely, and so which bytes of which segment are live.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::group_commit::segment_of;
+use crate::model::{Lsn, Offset, PartitionId, Timestamp};
+
+/// Bytes of the log that one run may start in: how far a reader has to look beyond what it wants.
+pub(super) const RUN_SPAN: u64 = 64 * 1024;
+
+/// Batches of one partition that stand near each other in one segment: offsets `base .. next`, of which a few may not
+/// exist, in entries of `bytes` bytes in all, the first at `lsn`, the last ending at `end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Run {
+    pub(super) base: Offset,
+    pub(super) next: Offset,
+    pub(super) lsn: Lsn,
+    pub(super) end: Lsn,
+    pub(super) bytes: u64,
+    pub(super) last_at: Timestamp,
+}
+
+/// The runs of each partition, sorted by offset; only live ones.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Index {
+    segment_size: u64,
+    /// By partition id, which are dense.
+    runs: Vec<VecDeque<Run>>,
+    /// Live bytes by segment.
+    live: BTreeMap<Lsn, u64>,
+    live_total: u64,
+    /// Runs that start before are not added to: something lies between that is not to be read.
+    fence: Lsn,
+    /// Whether a segment lost its last live byte since somebody asked.
+    emptied: bool,
+}
+
+/// A batch as the index sees it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Indexed {
+    pub(super) partition: PartitionId,
+    pub(super) base: Offset,
+    pub(super) count: u32,
+    pub(super) lsn: Lsn,
+    pub(super) size: u64,
+    pub(super) appended_at: Timestamp,
+}
+
+impl Indexed {
+    fn run(&self) -> Run {
+        Run {
+            base: self.base,
+            next: self.base.plus(self.count.into()),
+            lsn: self.lsn,
+            end: self.lsn.plus(self.size),
+            bytes: self.size,
+            last_at: self.appended_at,
+        }
+    }
+}
+
+impl Run {
+    fn takes(&self, other: &Run, segment_size: u64) -> bool {
+        let near = other.lsn >= self.end && other.lsn.since(self.lsn) < RUN_SPAN;
+        near && other.base >= self.next && segment_of(self.lsn, segment_size) == segment_of(other.lsn, segment_size)
+    }
+
+    fn take(&mut self, other: &Run) {
+        self.next = other.next;
+        self.end = other.end;
+        self.bytes += other.bytes;
+        self.last_at = self.last_at.max(other.last_at);
+    }
+}
+
+impl Index {
+    pub(super) fn new(segment_size: u64) -> Index {
+        Index { segment_size, runs: Vec::new(), live: BTreeMap::new(), live_total: 0, fence: Lsn::ZERO, emptied: false }
+    }
+
+    /// Something lies before `lsn` that readers must not run into.
+    pub(super) fn fence(&mut self, lsn: Lsn) {
+        self.fence = lsn;
+    }
+
+    /// Adds a batch at the end of its partition.
+    pub(super) fn append(&mut self, batch: &Indexed) {
+        let run = batch.run();
+        let (size, fence) = (self.segment_size, self.fence);
+        self.count_in(run.lsn, run.bytes);
+        let runs = self.runs_mut(batch.partition);
+        match runs.back_mut() {
+            Some(last) if last.lsn >= fence && last.takes(&run, size) => last.take(&run),
+            _ => runs.push_back(run),
+        }
+    }
+
+    /// A batch was written again further on: it is found there from now on. Nothing changes if it is dead already.
+    /// The batches of a run are moved front to back, so what a run has before a moved batch is dead.
+    pub(super) fn moved(&mut self, batch: &Indexed) {
+        let new = batch.run();
+        let (size, fence) = (self.segment_size, self.fence);
+        let runs = self.runs_mut(batch.partition);
+        let at = runs.partition_point(|run| run.next <= new.base);
+        let home = |old: &Run| old.base <= new.base && new.next <= old.next && old.lsn < new.lsn;
+        let Some(old) = runs.get(at).copied().filter(home) else { return };
+        let rest = Run { base: new.next, bytes: old.bytes.saturating_sub(new.bytes), ..old };
+        runs.remove(at);
+        let mut kept = 0;
+        if rest.base < rest.next {
+            kept = rest.bytes;
+            runs.insert(at, rest);
+        }
+        match at.checked_sub(1).map(|before| &mut runs[before]) {
+            Some(before) if before.lsn >= fence && before.takes(&new, size) => before.take(&new),
+            _ => runs.insert(at, new),
+        }
+        self.count_out(old.lsn, old.bytes - kept);
+        self.count_in(new.lsn, new.bytes);
+    }
+
+    /// Batches that end at or before `offset` are dead.
+    pub(super) fn forget_before(&mut self, partition: PartitionId, offset: Offset) {
+        while let Some(run) = self.runs_mut(partition).front().copied().filter(|run| run.next <= offset) {
+            self.runs_mut(partition).pop_front();
+            self.count_out(run.lsn, run.bytes);
+        }
+    }
+
+    pub(super) fn forget(&mut self, partition: PartitionId) {
+        self.forget_before(partition, Offset::MAX);
+    }
+
+    /// What stood in a segment that is gone is gone too; answers with its live bytes.
+    pub(super) fn forget_segment(&mut self, segment: Lsn) -> u64 {
+        let size = self.segment_size;
+        for runs in &mut self.runs {
+            runs.retain(|run| segment_of(run.lsn, size) != segment);
+        }
+        let lost = self.live.remove(&segment).unwrap_or(0);
+        self.live_total -= lost;
+        lost
+    }
+
+    /// The first run that has `offset` or something after it.
+    pub(super) fn find(&self, partition: PartitionId, offset: Offset) -> Option<&Run> {
+        let runs = self.runs.get(partition.0 as usize)?;
+        runs.get(runs.partition_point(|run| run.next <= offset))
+    }
+
+    /// The runs from that one on.
+    pub(super) fn runs_from(&self, partition: PartitionId, offset: Offset) -> impl Iterator<Item = &Run> {
+        let runs = self.runs.get(partition.0 as usize);
+        let from = runs.map_or(0, |runs| runs.partition_point(|run| run.next <= offset));
+        runs.into_iter().flat_map(move |runs| runs.range(from..))
+    }
+
+    pub(super) fn nth(&self, partition: PartitionId, nth: usize) -> Option<&Run> {
+        self.runs.get(partition.0 as usize)?.get(nth)
+    }
+
+    pub(super) fn runs(&self, partition: PartitionId) -> impl Iterator<Item = &Run> {
+        self.runs.get(partition.0 as usize).into_iter().flatten()
+    }
+
+    /// Every partition that has runs.
+    pub(super) fn partitions(&self) -> impl Iterator<Item = (PartitionId, &VecDeque<Run>)> {
+        let numbered = self.runs.iter().enumerate().filter(|(_, runs)| !runs.is_empty());
+        numbered.map(|(id, runs)| (PartitionId(id as u32), runs))
+    }
+
+    /// Puts back a run that a checkpoint remembers; in order.
+    pub(super) fn restore(&mut self, partition: PartitionId, run: Run) {
+        self.count_in(run.lsn, run.bytes);
+        self.runs_mut(partition).push_back(run);
+    }
+
+    pub(super) fn take_emptied(&mut self) -> bool {
+        std::mem::take(&mut self.emptied)
+    }
+
+    pub(super) fn live_in(&self, segment: Lsn) -> u64 {
+        self.live.get(&segment).copied().unwrap_or(0)
+    }
+
+    pub(super) fn live_total(&self) -> u64 {
+        self.live_total
+    }
+
+    fn runs_mut(&mut self, partition: PartitionId) -> &mut VecDeque<Run> {
+        let slot = partition.0 as usize;
+        if self.runs.len() <= slot {
+            self.runs.resize_with(slot + 1, VecDeque::new);
+        }
+        &mut self.runs[slot]
+    }
+
+    fn count_in(&mut self, lsn: Lsn, bytes: u64) {
+        *self.live.entry(segment_of(lsn, self.segment_size)).or_default() += bytes;
+        self.live_total += bytes;
+    }
+
+    fn count_out(&mut self, lsn: Lsn, bytes: u64) {
+        let segment = segment_of(lsn, self.segment_size);
+        let live = self.live.get_mut(&segment).expect("live bytes were counted in");
+        *live -= bytes;
+        if *live == 0 {
+            self.live.remove(&segment);
+            self.emptied = true;
+        }
+        self.live_total -= bytes;
+    }
+}

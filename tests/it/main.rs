@@ -1,0 +1,16 @@
+//! Stories told to the real `blipmqd`, over real sockets, in one file a subject.
+
+mod support;
+
+mod bad_input;
+mod command_line;
+mod delivery;
+mod durability;
+mod in_memory;
+mod redelivery;
+mod refusals;
+mod shards;
+mod start;
+mod stop;
+mod version_1;
+mod version_2;
