@@ -1,6 +1,7 @@
 //! An HTTP request: bytes to words. One a connection; more than the bounds is refused.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 /// What somebody asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,7 +145,7 @@ fn is_address(host: &str) -> bool {
         _ => host,
     };
     let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-    name.eq_ignore_ascii_case("localhost") || bare.parse::<std::net::IpAddr>().is_ok()
+    name.eq_ignore_ascii_case("localhost") || [host, bare].iter().any(|text| text.parse::<IpAddr>().is_ok())
 }
 
 /// Percent-decoded; in a query, a plus is a space.

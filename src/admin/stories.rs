@@ -109,7 +109,14 @@ impl World {
     /// A version 2 connection to shard 0 that has said all this.
     fn client(&mut self, slot: u32, say: impl FnOnce(&mut BytesMut)) -> ConnId {
         let conn = ConnId { shard: ShardId(0), slot, generation: 1 };
-        self.tell(conn.shard, Event::Connected { conn, peer: PEER, arrival: Arrival::Accepted });
+        self.tell(
+            conn.shard,
+            Event::Connected {
+                conn,
+                peer: PEER,
+                arrival: Arrival::Accepted(crate::shard::Crowd { all: 1, from_address: 1 }),
+            },
+        );
         let mut bytes = BytesMut::new();
         command::hello(&mut bytes, 1, 2);
         command::auth(&mut bytes, 2, KEY);
