@@ -61,7 +61,7 @@ impl World {
             Trouble::End(ending) => self.end_process(ending),
             Trouble::Rot => self.rot(),
             Trouble::DiskFull(long) => {
-                self.disk.taken = self.disk.free() + self.disk.taken;
+                self.disk.taken += self.disk.free();
                 self.scheduler.after(long, Happening::SpaceBack);
                 Ok(())
             }
