@@ -27,7 +27,8 @@ impl Core {
     fn committed(&mut self, waiting: Waiting, reached: Reached) {
         let Waiting { partition, base, count, from, grave, .. } = waiting;
         let end = base.plus(u64::from(count));
-        self.partitions[partition].committed = end;
+        let partition_state = &mut self.partitions[partition];
+        partition_state.committed = partition_state.committed.max(end);
         self.wake_partition(partition);
         if let Some(from) = from.filter(|from| from.acknowledge) {
             self.acknowledge(&from, base, count, reached, false);
