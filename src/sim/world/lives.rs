@@ -78,10 +78,10 @@ impl World {
 
     fn drain(&mut self) -> Checked {
         let Some(process) = &self.process else { return Ok(()) };
-        if self.draining {
+        if self.draining.is_some() {
             return Ok(());
         }
-        self.draining = true;
+        self.draining = Some(self.scheduler.now());
         self.trace.note(self.scheduler.now(), "drain", &[]);
         for shard in 0..process.cores.len() as u16 {
             self.tell(ShardId(shard), Event::Ask { token: 1, question: Question::Drain { wait_ms: 200 } })?;
@@ -111,7 +111,7 @@ impl World {
         }
         let now = self.now();
         self.trace.note(now, "process ends", &[ending as u64]);
-        self.draining = false;
+        let drained_from = self.draining.take();
         let power_lost = ending == Ending::PowerCut;
         if power_lost {
             self.lose_power()?;
@@ -120,9 +120,9 @@ impl World {
             self.ledger.killed(&mut self.book.messages, &fates);
             broken.iter().for_each(|log| self.ledger.power_cut(&mut self.book.messages, *log));
         }
-        let forgets = ending != Ending::Graceful;
+        let remembers = drained_from.filter(|_| ending == Ending::Graceful);
         self.witness.process_ended(&mut self.book);
-        self.book.subs.process_ended(forgets);
+        self.book.subs.process_ended(remembers);
         self.doubt_subscriptions(power_lost || self.disk.has_failed);
         self.network.process_ended(now, power_lost);
         self.mesh.process_ended();
