@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use crate::model::record_batch::BATCH_HEADER;
 use crate::model::{FsyncPolicy, LogId, Lsn, ShardId};
 use crate::shard::{Event, Question};
 use crate::sim::plant::Plant;
 use crate::sim::process::Process;
 use crate::sim::shape::{Ending, Trouble};
 use crate::sim::violation::{Checked, must};
-use crate::wal::{GroupPiece, LogEvent};
+use crate::wal::entry::seal;
+use crate::wal::{ENTRY_HEADER, GroupPiece, LogEvent};
 
 use super::{End, Happening, World};
 
@@ -227,7 +227,12 @@ impl World {
         body[len - 2] ^= 0x10;
         let crc = crc32c::crc32c(&body[21..]);
         body[17..21].copy_from_slice(&crc.to_be_bytes());
-        must(len > BATCH_HEADER, COMES_BACK, || "a batch without records".into())?;
+        let before = at - ENTRY_HEADER as u64;
+        let mut header: [u8; ENTRY_HEADER] =
+            self.disk.read(log, segment, before, ENTRY_HEADER)[..].try_into().expect("a header stands before a body");
+        let synced = Lsn(u64::from_le_bytes(header[16..24].try_into().expect("eight bytes")));
+        seal(&mut header, &body, synced, false);
+        self.disk.overwrite(log, segment, before, &header);
         self.disk.overwrite(log, segment, at, &body);
         self.become_rotten();
         Ok(())
