@@ -14,7 +14,7 @@ use blipmq::protocol::native::command::{self, BatchFor};
 use blipmq::protocol::native::frame::{Split, split};
 use blipmq::protocol::native::request::{Credit, How, Settle, SubscribeWith};
 use blipmq::protocol::native::response::{self, Response};
-use blipmq::shard::{Action, Arrival, Core, CoreOptions, Event};
+use blipmq::shard::{Action, Arrival, Core, CoreOptions, Crowd, Event};
 use blipmq::wal::{Log, LogAction, LogEvent, LogOptions, Recovered};
 use bytes::BytesMut;
 
@@ -82,7 +82,7 @@ impl Shard {
     pub fn connect(&mut self, slot: u32, version: u16, more: impl FnOnce(&mut BytesMut)) -> ConnId {
         let conn = ConnId { shard: ShardId(0), slot, generation: 0 };
         let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        self.tell(Event::Connected { conn, peer, arrival: Arrival::Accepted });
+        self.tell(Event::Connected { conn, peer, arrival: Arrival::Accepted(Crowd::default()) });
         let mut say = BytesMut::new();
         command::hello(&mut say, 1, version);
         command::auth(&mut say, 2, KEY);
