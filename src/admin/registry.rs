@@ -109,12 +109,12 @@ const MESSAGES: &[Metric] = &[
 const LATENCY: &[Metric] = &[
     histogram(
         "publish_ack_seconds",
-        "From a QoS 1 publish to its acknowledgement, in the broker.",
+        "From a QoS 1 publish received to its commit, when it is acknowledged.",
         Path::PublishAcknowledged,
     ),
     histogram(
         "publish_deliver_seconds",
-        "From a publish to its first delivery, in the broker.",
+        "From a publish received to each of its first deliveries written.",
         Path::PublishDelivered,
     ),
     histogram(

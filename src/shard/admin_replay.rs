@@ -131,6 +131,7 @@ mod tests {
             count: builder.count(),
             expires_at: Instant::NEVER,
             bytes: builder.finish(Offset::ZERO, None),
+            at: Held::BACK,
             own: true,
         };
         let found = Found { batches: vec![held], first: Offset::ZERO, end: Offset(5) };
