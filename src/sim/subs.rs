@@ -54,7 +54,7 @@ pub struct Sub {
 /// One topic of a subscription.
 #[derive(Clone, Debug, Default)]
 pub struct Source {
-    /// The first record it is owed.
+    /// The first record it is owed: by the broker's word or, of a pattern's topics, the first it was given.
     pub start: Option<Offset>,
     pub given: BTreeMap<MessageId, Given>,
     /// The latest record delivered for the first time, by link.
@@ -146,6 +146,7 @@ impl Subs {
         given.exhausted |= given.attempt >= wanted.attempts_max;
         given.settled |= wanted.auto_acknowledge;
         given.qos = delivery.qos;
+        source.start = source.start.or(delivery.offset.filter(|_| delivery.qos == Qos::AtLeastOnce));
         let waits = delivery.qos == Qos::AtLeastOnce && !wanted.auto_acknowledge && !given.exhausted && !given.said;
         source.in_flight = source.in_flight + usize::from(waits) - usize::from(given.in_flight);
         given.in_flight = waits;

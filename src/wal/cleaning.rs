@@ -21,6 +21,8 @@ pub(super) struct Cleaner {
     moves: VecDeque<(Lsn, Indexed)>,
     /// How things stood when there was nothing to clean: the head, and the live bytes.
     content: Option<(Lsn, u64)>,
+    /// Bytes written again so far.
+    spent: u64,
 }
 
 #[derive(Debug)]
@@ -35,13 +37,23 @@ struct Victim {
 
 /// Live bytes of a segment that is worth cleaning, in hundredths of its size, at most.
 const WORTH: u64 = 80;
+/// Bytes that may be written again for each byte that was appended or has died: what keeps cleaning from turning over
+/// batches that cannot lie any closer. Enough for the density below, which needs at most 10 for 3.
+const EARNED: u64 = 4;
 /// Bytes in segments to live bytes, in hundredths, beyond which cleaning begins.
 const DENSITY: u64 = 130;
+
+impl Cleaner {
+    /// Whether there are batches that are not yet found at their new place.
+    pub(super) fn is_moving(&self) -> bool {
+        !self.moves.is_empty()
+    }
+}
 
 impl Log {
     /// The next read of cleaning, at low priority: nothing while others have much to write, and one piece at a time.
     pub(super) fn poll_cleaning(&mut self) -> Option<LogAction> {
-        if self.is_closing() || !self.cleaner.moves.is_empty() || self.commit.backlog() > GROUP_MAX {
+        if self.is_closing() || self.cleaner.is_moving() || self.commit.backlog() > GROUP_MAX {
             return None;
         }
         if self.cleaner.victim.is_none() {
@@ -55,7 +67,9 @@ impl Log {
     fn choose_victim(&mut self) -> Option<Victim> {
         let (size, live) = (self.segments.size, self.index.live_total());
         let slack = if self.commit.is_idle() { 0 } else { size };
-        if self.segments.sealed() * size <= live * DENSITY / 100 + slack || self.nothing_changed(live) {
+        let earned = EARNED * (self.stats.bytes + self.index.died()) + live.min(size);
+        let dense = self.segments.sealed() * size <= live * DENSITY / 100 + slack;
+        if dense || self.cleaner.spent > earned || self.nothing_changed(live) {
             return None;
         }
         let head = self.segments.head();
@@ -140,6 +154,7 @@ impl Log {
         let size = header.size() as u64;
         let moved = Header { flags: FLAG_MOVED, ..header };
         let lsn = self.order(now, moved, body, 0);
+        self.cleaner.spent += size;
         self.stats.cleaned_batches += 1;
         self.stats.cleaned_bytes += size;
         let indexed = Indexed {
@@ -159,7 +174,10 @@ impl Log {
         let end = header.base.plus(header.count.into());
         let partition = self.catalog.partitions.get(&PartitionId(header.id));
         let wanted = partition.is_some_and(|partition| partition.start < end);
-        wanted && run.is_some_and(|run| here(run.lsn) && run.base <= header.base && header.lsn < run.end)
+        // An earlier copy that a crash left unfinished may stand before its run.
+        let within = |lsn, from, to| from <= lsn && lsn < to;
+        wanted
+            && run.is_some_and(|run| run.base <= header.base && here(run.lsn) && within(header.lsn, run.lsn, run.end))
     }
 
     /// What has been written again is found at its new place from now on.

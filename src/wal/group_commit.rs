@@ -124,7 +124,7 @@ pub(super) fn body_max(size: u64) -> usize {
 }
 
 impl GroupCommit {
-    pub(super) fn new(policy: FsyncPolicy, position: Position) -> GroupCommit {
+    pub(super) fn new(policy: FsyncPolicy, position: Position, exists: impl Fn(Lsn) -> bool) -> GroupCommit {
         let Position { epoch, segment_size, synced, end, next } = position;
         assert!(synced <= end && end <= next && next.0 % BLOCK as u64 == 0, "recovery knows where the log ends");
         let mut log = GroupCommit {
@@ -148,19 +148,23 @@ impl GroupCommit {
             backlog: 0,
             pieces_guess: 16,
         };
-        log.recovered_tail();
+        log.recovered_tail(exists);
         log
     }
 
     /// What was found and may not be durable is synced, segment by segment, before anything is written after it.
-    fn recovered_tail(&mut self) {
+    fn recovered_tail(&mut self, exists: impl Fn(Lsn) -> bool) {
         let mut segment = segment_of(self.synced, self.segment_size);
         while segment < self.written {
             let end = self.written.min(segment.plus(self.segment_size));
-            if end > self.synced {
+            if end > self.synced && exists(segment) {
                 self.unsynced.push_back(Landed { end, records: 0, at: Instant::default() });
             }
             segment = segment.plus(self.segment_size);
+        }
+        if self.unsynced.is_empty() {
+            self.synced = self.written;
+            self.acknowledgeable = self.written;
         }
         self.allow();
     }

@@ -33,6 +33,8 @@ pub(super) struct Index {
     fence: Lsn,
     /// Whether a segment lost its last live byte since somebody asked.
     emptied: bool,
+    /// Bytes that have died so far.
+    died: u64,
 }
 
 /// A batch as the index sees it.
@@ -75,7 +77,15 @@ impl Run {
 
 impl Index {
     pub(super) fn new(segment_size: u64) -> Index {
-        Index { segment_size, runs: Vec::new(), live: BTreeMap::new(), live_total: 0, fence: Lsn::ZERO, emptied: false }
+        Index {
+            segment_size,
+            runs: Vec::new(),
+            live: BTreeMap::new(),
+            live_total: 0,
+            fence: Lsn::ZERO,
+            emptied: false,
+            died: 0,
+        }
     }
 
     /// Something lies before `lsn` that readers must not run into.
@@ -123,6 +133,7 @@ impl Index {
     pub(super) fn forget_before(&mut self, partition: PartitionId, offset: Offset) {
         while let Some(run) = self.runs_mut(partition).front().copied().filter(|run| run.next <= offset) {
             self.runs_mut(partition).pop_front();
+            self.died += run.bytes;
             self.count_out(run.lsn, run.bytes);
         }
     }
@@ -173,6 +184,10 @@ impl Index {
     pub(super) fn restore(&mut self, partition: PartitionId, run: Run) {
         self.count_in(run.lsn, run.bytes);
         self.runs_mut(partition).push_back(run);
+    }
+
+    pub(super) fn died(&self) -> u64 {
+        self.died
     }
 
     pub(super) fn take_emptied(&mut self) -> bool {

@@ -125,7 +125,7 @@ impl Log {
         let Recovered { epoch, segment_size, synced, end, next, found, catalog, index, holes, stats } = recovered;
         let position = Position { epoch, segment_size, synced, end, next };
         let mut log = Log {
-            commit: GroupCommit::new(options.fsync, position),
+            commit: GroupCommit::new(options.fsync, position, |segment| found.used.contains(&segment)),
             segments: Segments::new(options.log, segment_size, epoch, found),
             options,
             epoch,
@@ -337,6 +337,10 @@ impl Log {
 
     fn checkpoint_is_due(&mut self) -> bool {
         let Checkpointing::Idle { known, after } = self.checkpoint else { return false };
+        // The index must not lag behind the entries that the checkpoint knows.
+        if self.cleaner.is_moving() {
+            return false;
+        }
         if self.end == Ending::Closing {
             return self.commit.is_idle();
         }

@@ -5,6 +5,8 @@ mod body;
 pub mod catalog;
 mod checkpoint;
 mod cleaning;
+#[cfg(test)]
+mod crash_tests;
 pub mod entry;
 pub mod group_commit;
 mod index;
@@ -17,13 +19,15 @@ pub mod segment;
 mod segments;
 pub mod stats;
 mod take;
+#[cfg(test)]
+mod test_device;
 
 pub use action::{GroupPiece, LogAction, LogEvent, LogFailure, ReadFor, Ticket};
 pub use catalog::{Catalog, PartitionState, ProducerCheck, SubscriptionState};
 pub use entry::{BLOCK, ENTRY_HEADER, Entry, PartitionMeta, SubscriptionMeta};
 pub use log::{Log, LogOptions, LogState};
 pub use reading::{BatchPlace, Batches, Place};
-pub use recovery::Recovered;
+pub use recovery::{Recovered, Recovery, RecoveryReport, RecoveryStep};
 pub use scan::Corruption;
 pub use segment::SegmentHeader;
 pub use stats::{LogStats, Timing};

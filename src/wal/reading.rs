@@ -22,6 +22,9 @@ pub struct Place {
     pub len: usize,
     from: Lsn,
     until: Lsn,
+    /// Which offsets are wanted from it: others may stand between them, moved there by cleaning.
+    base: Offset,
+    next: Offset,
     segment_size: u64,
 }
 
@@ -54,7 +57,9 @@ impl Iterator for Batches {
                 Err(bad) => return Some(Err(self.place.corruption(&bad))),
             };
             let header = found.header;
-            if header.kind == Kind::Batch && header.id == self.partition.0 {
+            let ours = header.kind == Kind::Batch && header.id == self.partition.0;
+            if ours && self.place.base <= header.base && header.base < self.place.next {
+                self.place.base = header.base.plus(header.count.into());
                 let place = BatchPlace {
                     lsn: header.lsn,
                     base: header.base,
@@ -88,12 +93,28 @@ impl Log {
             return None;
         }
         let start = Lsn(run.lsn.0 - run.lsn.0 % BLOCK as u64);
-        let near = start.plus(READ_MAX);
-        let following = self.index.runs_from(partition, offset).take_while(|run| run.lsn >= start && run.end <= near);
-        let end = following.last().map_or(run.end, |last| last.end.max(run.end)).min(limit);
+        let near = start.plus(READ_MAX).min(limit);
+        let mut last = *run;
+        for run in self.index.runs_from(partition, offset).skip(1) {
+            if run.lsn < last.end || run.end > near {
+                break;
+            }
+            last = *run;
+        }
+        let end = last.end.min(limit);
         let len = (end.since(start) as usize).next_multiple_of(BLOCK);
         let position = start.since(segment);
-        Some(Place { log: self.options.log, segment, position, len, from: run.lsn, until: end, segment_size: size })
+        Some(Place {
+            log: self.options.log,
+            segment,
+            position,
+            len,
+            from: run.lsn,
+            until: end,
+            base: run.base,
+            next: last.next,
+            segment_size: size,
+        })
     }
 
     /// The read of a place that [`Log::find`] just gave. Its segment stays until [`Log::batches`] or
@@ -106,9 +127,8 @@ impl Log {
         LogAction::Read { ticket, segment, position, len, purpose: ReadFor::Subscription(wanted_by) }
     }
 
-    /// The batches of `partition` in the bytes that answer the read `ticket`, every checksum checked. The first may end
-    /// before the offset that was asked for, and ones that cleaning has moved elsewhere may be among them: skip what is
-    /// not wanted. A bad place is told once, and the walk goes on behind it.
+    /// The batches of `partition` in the bytes that answer the read `ticket`, by offset, every checksum checked. The
+    /// first ones may end before the offset that was asked for. A bad place is told once, and the walk goes on behind.
     pub fn batches(&mut self, ticket: Ticket, partition: PartitionId, bytes: &Bytes) -> Batches {
         let place = self.read_answered(ticket).expect("a read is answered once");
         let start = place.segment.plus(place.position);

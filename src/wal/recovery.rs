@@ -1,13 +1,33 @@
 //! How to come back.
+//!
+//! Recovery asks for bytes ([`Recovery::poll`], [`Recovery::handle`]) and folds what follows the checkpoint. At the
+//! first place `P` without a valid entry it looks at everything behind it once, and decides:
+//!
+//! | behind `P`                                                   | `refuse` | `truncate` | `skip`               |
+//! |--------------------------------------------------------------|----------|------------|----------------------|
+//! | nothing that belongs to the log                              | the end  | the end    | the end              |
+//! | valid entries, none of which knows that `P` was synced       | cut, counted | cut, counted | cut, counted   |
+//! | an entry that says `synced > P`: corruption                  | refuse   | cut, told  | left out, told       |
+//! | a segment of the checkpoint is missing or is not itself       | refuse   | left out, told | left out, told   |
+//! | the checkpoint is damaged, or missing with the log's beginning | refuse | scan what there is, told | the same |
+//! | a format version that is not known                           | refuse   | refuse     | refuse               |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use bytes::Bytes;
 
 use super::catalog::Catalog;
-use super::entry::BLOCK;
-use super::index::Index;
+use super::checkpoint::{Checkpoint, NotACheckpoint};
+use super::entry::{BLOCK, Entry, Header, Kind, NotAnEntry};
+use super::group_commit::{next_group, segment_of};
+use super::index::{Index, Indexed};
+use super::log::LogOptions;
+use super::scan::{Corruption, FoundEntry, entry_at, next_header};
+use super::segment::{FORMAT_VERSION, NotASegment, SegmentHeader};
 use super::segments::Found;
 use super::stats::LogStats;
-use crate::model::Lsn;
+use crate::model::{LogId, Lsn, PartitionId, RecoveryMode};
 
 /// What recovery brought back of one log: all that [`super::Log`] needs to go on, and the catalogue of what it holds.
 #[derive(Debug)]
@@ -24,6 +44,128 @@ pub struct Recovered {
     pub(super) stats: LogStats,
 }
 
+/// What recovery did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecoveryReport {
+    pub log: LogId,
+    /// The log was closed properly: nothing had to be looked at.
+    pub clean: bool,
+    /// Bytes of this log's segments. Where the configuration says otherwise, the log keeps its own.
+    pub segment_size: u64,
+    pub configured_size: u64,
+    pub segments: usize,
+    /// There was no checkpoint: everything was looked at.
+    pub rebuilt: bool,
+    /// Entries after the checkpoint, the batches and records among them, and their bytes.
+    pub entries: u64,
+    pub batches: u64,
+    pub records: u64,
+    pub bytes: u64,
+    /// Entries and bytes cut off the tail: written, and never known to be synced.
+    pub cut_entries: u64,
+    pub cut_bytes: u64,
+    /// Where the log ends: its segment, and the byte in it.
+    pub end: (Lsn, u64),
+    /// Bad places that were cut or left out because the operator said so.
+    pub corruptions: Vec<Corruption>,
+    /// Batches of partitions that nothing is known of.
+    pub orphans: u64,
+}
+
+/// What recovery needs next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecoveryStep {
+    /// So many bytes of a segment, for [`Recovery::handle`]; fewer if the file ends before.
+    Read {
+        segment: Lsn,
+        position: u64,
+        len: usize,
+    },
+    Done,
+}
+
+/// Brings one log back.
+#[derive(Debug)]
+pub struct Recovery {
+    log: LogId,
+    mode: RecoveryMode,
+    size: u64,
+    files: BTreeMap<Lsn, File>,
+    headers: Vec<Lsn>,
+    checkpoint: Option<Checkpoint>,
+    stage: Stage,
+    window: Window,
+    asked: usize,
+    /// Where the next entry is expected, where the last one ended, and the epoch it had.
+    at: Lsn,
+    end: Lsn,
+    epoch: u32,
+    /// Whether the last entry was the last of its group.
+    whole: bool,
+    /// The largest epoch of any entry, and everything before this LSN was durable.
+    epoch_max: u32,
+    synced: Lsn,
+    /// Whether everything behind the first bad place has been looked at.
+    surveyed: bool,
+    /// A bad place is read twice before it is believed.
+    doubted: Option<Lsn>,
+    used: BTreeSet<Lsn>,
+    catalog: Catalog,
+    index: Index,
+    holes: BTreeMap<Lsn, Lsn>,
+    report: RecoveryReport,
+    failure: Option<Corruption>,
+}
+
+#[derive(Debug)]
+struct File {
+    /// Whole blocks of it.
+    len: u64,
+    bad: Option<&'static str>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Headers,
+    Scan,
+    Search(Search),
+    Done,
+}
+
+/// Looks for entries behind a bad place.
+#[derive(Debug)]
+struct Search {
+    bad: Lsn,
+    what: &'static str,
+    at: Lsn,
+    first: Option<Lsn>,
+    found: u64,
+    last_end: Lsn,
+}
+
+#[derive(Debug, Default)]
+struct Window {
+    start: Lsn,
+    bytes: Bytes,
+}
+
+impl Window {
+    fn end(&self) -> Lsn {
+        self.start.plus(self.bytes.len() as u64)
+    }
+}
+
+enum Advance {
+    Again,
+    Read { at: Lsn, len: usize },
+    Done,
+}
+
+/// Bytes of one read.
+const READ: u64 = 1024 * 1024;
+/// Bytes at the end of one read that a search looks at again with the next: more than a header.
+const OVERLAP: u64 = 128;
+
 impl Recovered {
     /// A log that never was.
     pub fn nothing(segment_size: u64) -> Recovered {
@@ -39,5 +181,502 @@ impl Recovered {
             holes: BTreeMap::new(),
             stats: LogStats::default(),
         }
+    }
+
+    /// What the log will remember.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+}
+
+impl Recovery {
+    /// `checkpoint` is the checkpoint file, if there is one; `segments` are the segment files by the LSN they are named
+    /// after, with their lengths.
+    pub fn new(
+        options: &LogOptions,
+        mode: RecoveryMode,
+        checkpoint: Option<Bytes>,
+        segments: Vec<(Lsn, u64)>,
+    ) -> Recovery {
+        let block = BLOCK as u64;
+        let whole_blocks = |(first, len): &(Lsn, u64)| (*first, File { len: len / block * block, bad: None });
+        let files: BTreeMap<Lsn, File> = segments.iter().map(whole_blocks).collect();
+        let mut recovery = Recovery {
+            log: options.log,
+            mode,
+            size: options.segment_size,
+            headers: files.keys().rev().copied().collect(),
+            files,
+            checkpoint: None,
+            stage: Stage::Headers,
+            window: Window::default(),
+            asked: 0,
+            at: Lsn(block),
+            end: Lsn::ZERO,
+            epoch: 0,
+            whole: true,
+            epoch_max: 0,
+            synced: Lsn::ZERO,
+            surveyed: false,
+            doubted: None,
+            used: BTreeSet::new(),
+            catalog: Catalog::default(),
+            index: Index::new(options.segment_size),
+            holes: BTreeMap::new(),
+            report: RecoveryReport {
+                log: options.log,
+                configured_size: options.segment_size,
+                segments: segments.len(),
+                ..RecoveryReport::default()
+            },
+            failure: None,
+        };
+        recovery.read_checkpoint(checkpoint);
+        recovery
+    }
+
+    fn read_checkpoint(&mut self, bytes: Option<Bytes>) {
+        let Some(bytes) = bytes else { return };
+        match Checkpoint::decode(&bytes) {
+            Ok(checkpoint) if checkpoint.log == self.log => {
+                self.size = checkpoint.segment_size;
+                self.checkpoint = Some(checkpoint);
+            }
+            Ok(other) => self.fail(Lsn::ZERO, format!("the checkpoint is that of log {}", other.log)),
+            Err(NotACheckpoint::Version(version)) => self.fail(Lsn::ZERO, unknown_version("checkpoint", version)),
+            Err(NotACheckpoint::Bad(what)) => self.corrupt(Lsn::ZERO, what),
+        }
+    }
+
+    /// What to read next.
+    pub fn poll(&mut self) -> RecoveryStep {
+        while self.failure.is_none() {
+            let advance = match self.stage {
+                Stage::Headers => self.next_segment_header(),
+                Stage::Scan => self.scan(),
+                Stage::Search(_) => self.search(),
+                Stage::Done => Advance::Done,
+            };
+            match advance {
+                Advance::Again => {}
+                Advance::Done => break,
+                Advance::Read { at, len } => {
+                    let segment = self.file_of(at);
+                    self.window = Window { start: at, bytes: Bytes::new() };
+                    self.asked = len;
+                    return RecoveryStep::Read { segment, position: at.since(segment), len };
+                }
+            }
+        }
+        RecoveryStep::Done
+    }
+
+    /// The bytes that were asked for.
+    pub fn handle(&mut self, bytes: Bytes) {
+        let segment = self.file_of(self.window.start);
+        let position = self.window.start.since(segment);
+        if let Some(file) = self.files.get_mut(&segment).filter(|_| bytes.len() < self.asked) {
+            // The file is shorter than it was said to be.
+            file.len = file.len.min(position + (bytes.len() / BLOCK * BLOCK) as u64);
+        }
+        self.window.bytes = bytes;
+        if matches!(self.stage, Stage::Headers) {
+            self.segment_header();
+        }
+    }
+
+    /// What came of it.
+    pub fn finish(mut self) -> Result<(Recovered, RecoveryReport), Corruption> {
+        match self.failure.take() {
+            Some(corruption) => Err(corruption),
+            None => Ok(self.recovered()),
+        }
+    }
+
+    /// Files are asked for by the names they have, which need not fit the size of the log's segments.
+    fn file_of(&self, at: Lsn) -> Lsn {
+        match self.stage {
+            Stage::Headers => at,
+            _ => segment_of(at, self.size),
+        }
+    }
+
+    fn fail(&mut self, at: Lsn, what: String) {
+        let segment = segment_of(at, self.size);
+        let position = at.since(segment);
+        self.failure.get_or_insert(Corruption { log: self.log, segment, position, what });
+    }
+
+    /// A bad place that is not the tail: the operator's mode decides whether it is the end of it all.
+    fn corrupt(&mut self, at: Lsn, what: &str) {
+        if self.mode == RecoveryMode::Refuse {
+            return self.fail(at, what.into());
+        }
+        let segment = segment_of(at, self.size);
+        let corruption = Corruption { log: self.log, segment, position: at.since(segment), what: what.into() };
+        self.report.corruptions.push(corruption);
+    }
+}
+
+/// What the segments say of themselves, and where to begin.
+impl Recovery {
+    fn next_segment_header(&mut self) -> Advance {
+        match self.headers.last() {
+            Some(first) => Advance::Read { at: *first, len: BLOCK },
+            None => {
+                self.begin();
+                Advance::Again
+            }
+        }
+    }
+
+    fn segment_header(&mut self) {
+        let first = self.headers.pop().expect("its header was asked for");
+        let decoded = SegmentHeader::decode(&self.window.bytes);
+        if let (Ok(header), None) = (&decoded, &self.checkpoint)
+            && header.first == first
+            && self.report.segment_size == 0
+        {
+            self.size = header.size;
+            self.report.segment_size = header.size;
+        }
+        let bad = match decoded {
+            Ok(header) if header.first != first => Some("the segment is another one: it was renamed"),
+            Ok(header) if header.log != self.log => Some("the segment belongs to another log"),
+            Ok(header) if header.size != self.size => Some("the segment's size is not that of the log's segments"),
+            Ok(_) => None,
+            Err(NotASegment::Version(version)) => return self.fail(first, unknown_version("segment", version)),
+            Err(NotASegment::Bad(what)) => Some(what),
+        };
+        self.files.get_mut(&first).expect("its header was asked for").bad = bad;
+    }
+
+    fn begin(&mut self) {
+        self.window = Window::default();
+        self.report.segment_size = self.size;
+        self.stage = Stage::Scan;
+        let strangers: Vec<Lsn> = self.files.keys().copied().filter(|first| first.0 % self.size != 0).collect();
+        for stranger in strangers {
+            self.files.remove(&stranger);
+            self.corrupt(stranger, "no segment of this log begins where this file's name says");
+        }
+        match self.checkpoint.take() {
+            Some(checkpoint) => self.begin_at(checkpoint),
+            None => self.begin_without(),
+        }
+    }
+
+    fn begin_at(&mut self, checkpoint: Checkpoint) {
+        let Checkpoint { clean, epoch, end, next, segments, holes, catalog, index, .. } = checkpoint;
+        (self.at, self.end, self.epoch, self.epoch_max) = (next, end, epoch, epoch);
+        (self.synced, self.catalog, self.index, self.holes) = (end, catalog, index, holes);
+        self.index.fence(next);
+        for segment in segments {
+            match self.files.get(&segment).map(|file| file.bad) {
+                Some(None) => {}
+                Some(Some(what)) => self.corrupt(segment, what),
+                None => {
+                    self.corrupt(segment, "the segment is missing");
+                    self.index.forget_segment(segment);
+                    continue;
+                }
+            }
+            self.used.insert(segment);
+        }
+        if clean {
+            self.report.clean = true;
+            self.stage = Stage::Done;
+        }
+    }
+
+    /// Without a checkpoint everything there is has to be looked at; and it has to be everything.
+    fn begin_without(&mut self) {
+        self.index = Index::new(self.size);
+        self.report.rebuilt = true;
+        let Some(first) = self.files.keys().next().copied() else {
+            self.stage = Stage::Done;
+            return;
+        };
+        if first != Lsn::ZERO {
+            self.corrupt(first, "the checkpoint is missing, and the log's beginning with it");
+            let first = segment_of(first, self.size);
+            (self.at, self.end, self.synced) = (first.plus(BLOCK as u64), first, first);
+        }
+    }
+}
+
+/// Entry after entry.
+impl Recovery {
+    fn scan(&mut self) -> Advance {
+        let segment = segment_of(self.at, self.size);
+        let Some(file) = self.files.get(&segment) else {
+            return self.bad_place("the segment is missing");
+        };
+        if let Some(what) = file.bad.filter(|_| !self.used.contains(&segment)) {
+            return self.bad_place(what);
+        }
+        match self.look() {
+            Ok(found) => self.take(found),
+            Err(NotAnEntry::Short(needed)) => {
+                let read = self.read(self.at, needed as u64);
+                read.unwrap_or_else(|| self.bad_place("the segment is cut short"))
+            }
+            Err(NotAnEntry::Bad(what)) => self.bad_place(what),
+        }
+    }
+
+    fn look(&self) -> Result<FoundEntry, NotAnEntry> {
+        let Window { start, bytes } = &self.window;
+        if self.at < *start || self.at > self.window.end() {
+            return Err(NotAnEntry::Short(BLOCK));
+        }
+        let found = entry_at(bytes, self.at.since(*start) as usize, self.at)?;
+        let fresh = found.header.epoch >= self.epoch;
+        if fresh { Ok(found) } else { Err(NotAnEntry::Bad("the entry is left over from before a cut")) }
+    }
+
+    /// A read that brings `needed` bytes at `at` or as much of them as the file has; `None` if that much is there already.
+    fn read(&self, at: Lsn, needed: u64) -> Option<Advance> {
+        let segment = segment_of(at, self.size);
+        let start = Lsn(at.0 - at.0 % BLOCK as u64);
+        let file_end = segment.plus(self.files[&segment].len);
+        let len = READ.max((at.since(start) + needed).next_multiple_of(BLOCK as u64)).min(file_end.since(start));
+        let window = &self.window;
+        if len == 0 || (window.start <= start && start < window.end() && window.end() >= start.plus(len)) {
+            return None;
+        }
+        Some(Advance::Read { at: start, len: len as usize })
+    }
+
+    fn take(&mut self, found: FoundEntry) -> Advance {
+        let FoundEntry { header, body } = found;
+        match Entry::from_parts(&header, body) {
+            Ok(Some(entry)) => self.fold(&header, &entry),
+            Ok(None) => {}
+            Err(what) => return self.bad_place(what),
+        }
+        self.used.insert(segment_of(self.at, self.size));
+        self.report.entries += 1;
+        self.report.bytes += header.size() as u64;
+        self.epoch = header.epoch;
+        self.epoch_max = self.epoch_max.max(header.epoch);
+        self.synced = self.synced.max(header.synced);
+        self.end = header.end();
+        self.whole = header.is_last();
+        self.at = match (header.kind, self.whole) {
+            (Kind::End, _) => segment_of(header.lsn, self.size).plus(self.size + BLOCK as u64),
+            (_, true) => next_group(self.end, self.size),
+            (_, false) => self.end,
+        };
+        Advance::Again
+    }
+
+    fn fold(&mut self, header: &Header, entry: &Entry) {
+        match entry {
+            Entry::Batch { .. } => return self.fold_batch(header, entry),
+            Entry::PartitionDeleted { id } => self.index.forget(*id),
+            Entry::PartitionStart { id, start } => self.index.forget_before(*id, *start),
+            _ => {}
+        }
+        self.catalog.fold(entry);
+    }
+
+    fn fold_batch(&mut self, header: &Header, entry: &Entry) {
+        let partition = PartitionId(header.id);
+        self.report.batches += 1;
+        self.report.records += u64::from(header.count);
+        let known = self.catalog.partitions.get(&partition);
+        let Some(state) = known.filter(|state| header.is_moved() || state.next <= header.base) else {
+            self.report.orphans += 1;
+            return;
+        };
+        let live = header.base.plus(header.count.into()) > state.start;
+        let (lsn, size, count) = (header.lsn, header.size() as u64, header.count);
+        let batch = Indexed { partition, base: header.base, count, lsn, size, appended_at: header.appended_at };
+        match (live, header.is_moved()) {
+            (true, false) => self.index.append(&batch),
+            (true, true) => self.index.moved(&batch),
+            (false, _) => {}
+        }
+        self.catalog.fold(entry);
+    }
+
+    /// Believed when it was read twice.
+    fn bad_place(&mut self, what: &'static str) -> Advance {
+        if self.doubted != Some(self.at) {
+            self.doubted = Some(self.at);
+            self.window = Window::default();
+            return Advance::Again;
+        }
+        let bad = self.at;
+        let mut search = Search { bad, what, at: bad, first: None, found: 0, last_end: bad };
+        search.found += u64::from(self.stands_at(bad));
+        if self.window.start <= bad && bad < self.window.end() {
+            search.at = bad.plus(8);
+        }
+        self.stage = Stage::Search(search);
+        Advance::Again
+    }
+
+    /// Whether a whole header of this log stands at a place whose entry is bad.
+    fn stands_at(&self, at: Lsn) -> bool {
+        let Window { start, bytes } = &self.window;
+        let within = *start <= at && at < self.window.end();
+        within && Header::decode(&bytes[at.since(*start) as usize..], at).is_ok_and(|header| header.epoch >= self.epoch)
+    }
+}
+
+/// What is behind a bad place.
+impl Recovery {
+    fn search(&mut self) -> Advance {
+        let Stage::Search(search) = &mut self.stage else { unreachable!("asked for in this stage") };
+        let Some((file, len)) = self.files.range(segment_of(search.at, self.size)..).next().map(|(f, s)| (*f, s.len))
+        else {
+            return self.decide();
+        };
+        search.at = search.at.max(file.plus(BLOCK as u64));
+        let end = file.plus(len);
+        if search.at >= end {
+            search.at = search.at.max(file.plus(self.size));
+            return Advance::Again;
+        }
+        let Window { start, bytes } = &self.window;
+        let window_end = self.window.end();
+        if search.at < *start || search.at >= window_end || *start < file {
+            let at = search.at;
+            return self.read(at, BLOCK as u64).expect("the window is elsewhere");
+        }
+        let from = search.at.since(*start) as usize;
+        let Some(header) = next_header(bytes, *start, from, 0) else {
+            search.at = if window_end < end { search.at.max(Lsn(window_end.0 - OVERLAP)) } else { end };
+            self.window = Window::default();
+            return Advance::Again;
+        };
+        search.at = header.end().min(file.plus(self.size));
+        self.epoch_max = self.epoch_max.max(header.epoch);
+        if header.epoch < self.epoch {
+            return Advance::Again;
+        }
+        self.synced = self.synced.max(header.synced);
+        search.first.get_or_insert(header.lsn);
+        search.found += 1;
+        search.last_end = header.end();
+        if self.surveyed { self.decide() } else { Advance::Again }
+    }
+
+    /// The table at the top of this page.
+    fn decide(&mut self) -> Advance {
+        let Stage::Search(search) = std::mem::replace(&mut self.stage, Stage::Scan) else {
+            unreachable!("decided after a search")
+        };
+        self.surveyed = true;
+        self.window = Window::default();
+        let corrupt = self.synced > search.bad;
+        if corrupt {
+            self.corrupt(search.bad, search.what);
+        }
+        match search.first.filter(|_| corrupt && self.mode == RecoveryMode::Skip) {
+            Some(next) => self.leave_out(next),
+            None => self.cut(&search),
+        }
+        Advance::Again
+    }
+
+    /// The log goes on at `next`.
+    fn leave_out(&mut self, next: Lsn) {
+        self.used.insert(segment_of(next, self.size));
+        if next > self.at {
+            self.holes.insert(self.at, next);
+        }
+        self.at = next;
+        self.index.fence(next);
+    }
+
+    fn cut(&mut self, search: &Search) {
+        self.stage = Stage::Done;
+        self.report.cut_entries = search.found.max(u64::from(!self.whole));
+        self.report.cut_bytes = search.last_end.since(search.bad);
+    }
+}
+
+/// Where the log goes on.
+impl Recovery {
+    fn recovered(mut self) -> (Recovered, RecoveryReport) {
+        let next = self.next_write();
+        if next != self.at {
+            self.holes.insert(self.at, next);
+        }
+        self.index.fence(next);
+        let head = segment_of(next, self.size);
+        let whole = |first: Lsn| self.files.get(&first).is_some_and(|file| file.bad.is_none() && file.len == self.size);
+        let mut frontier = head;
+        while whole(frontier) {
+            frontier = frontier.plus(self.size);
+        }
+        let odd = self.used.iter().copied().filter(|first| !whole(*first)).collect();
+        let ready = |first: Lsn| head <= first && first < frontier && first.0 % self.size == 0;
+        let unused = self.files.keys().copied().filter(|first| !self.used.contains(first));
+        let leftovers = unused.filter(|first| !ready(*first)).collect();
+        let used = self.used.into_iter().collect();
+        let segment = segment_of(self.end, self.size);
+        self.report.end = (segment, self.end.since(segment));
+        let stats = LogStats {
+            corruptions: self.report.corruptions.len() as u64,
+            cut_entries: self.report.cut_entries,
+            cut_bytes: self.report.cut_bytes,
+            ..LogStats::default()
+        };
+        let recovered = Recovered {
+            epoch: self.epoch_max + 1,
+            segment_size: self.size,
+            synced: self.synced.min(self.end),
+            end: self.end,
+            next,
+            found: Found { used, odd, head, frontier, leftovers },
+            catalog: self.catalog,
+            index: self.index,
+            holes: self.holes,
+            stats,
+        };
+        (recovered, self.report)
+    }
+
+    /// The first block that nothing of this log was ever acknowledged in; in a segment that can be written whole.
+    fn next_write(&self) -> Lsn {
+        let next = next_group(self.at, self.size);
+        let segment = segment_of(next, self.size);
+        let file = self.files.get(&segment);
+        let writable = file.is_some_and(|file| file.bad.is_none() && file.len == self.size);
+        if writable || !self.used.contains(&segment) {
+            return next;
+        }
+        segment.plus(self.size + BLOCK as u64)
+    }
+}
+
+fn unknown_version(what: &str, version: u32) -> String {
+    format!("the {what} has format version {version}; this program knows version {FORMAT_VERSION}")
+}
+
+impl fmt::Display for RecoveryReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let RecoveryReport { log, segments, entries, records, bytes, .. } = self;
+        write!(f, "log {log}: {segments} segments, ")?;
+        match self.clean {
+            true => write!(f, "closed properly")?,
+            false => write!(f, "{entries} entries with {records} records in {bytes} bytes since the checkpoint")?,
+        }
+        if self.cut_entries > 0 {
+            let (segment, position) = self.end;
+            write!(f, "; cut {} unsynced entries after segment {segment}, byte {position}", self.cut_entries)?;
+        }
+        if self.segment_size != self.configured_size {
+            let (own, configured) = (self.segment_size, self.configured_size);
+            write!(f, "; its segments keep their size of {own} bytes, although {configured} are configured")?;
+        }
+        for corruption in &self.corruptions {
+            write!(f, "; left out: {corruption}")?;
+        }
+        Ok(())
     }
 }

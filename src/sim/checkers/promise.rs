@@ -56,8 +56,9 @@ impl Promise {
     /// How much a power loss would take at this moment.
     fn window(&self, book: &Book, log: LogId) -> Checked {
         let FsyncPolicy::EveryN(most) = self.fsync else { return Ok(()) };
-        let exposed = book.messages.iter().filter(|(_, message)| message.log == log && exposed(message)).count();
-        must(exposed <= most as usize, WINDOW, || format!("log {log}: {exposed}, every_n:{most}"))
+        let exposed = book.messages.iter().filter(|(_, message)| message.log == log && exposed(message));
+        let exposed: Vec<u32> = exposed.map(|(id, _)| id.0).collect();
+        must(exposed.len() <= most as usize, WINDOW, || format!("log {log}: messages {exposed:?}, every_n:{most}"))
     }
 
     /// Power is about to be lost.

@@ -14,6 +14,7 @@ use crate::wal::{GroupPiece, LogEvent};
 use super::{End, Happening, World};
 
 const COMES_BACK: &str = "recovery comes back from every crash";
+const SOUND: &str = "recovery finds corruption only where bytes have changed";
 const CLEAN: &str = "after a graceful end nothing is left to be synced";
 
 impl World {
@@ -25,8 +26,8 @@ impl World {
         let now = self.now();
         self.lives += 1;
         let seed = self.dice.roll();
-        let started = Process::start(&self.shape, &self.keys, &mut self.disk, now, (self.lives, seed));
-        let process = match started {
+        let started = Process::start(&self.shape, &self.keys, &self.disk, now, (self.lives, seed));
+        let (process, reports) = match started {
             Ok(process) => process,
             Err(reason) => {
                 self.trace.note(now, "refused", &[]);
@@ -37,6 +38,11 @@ impl World {
         };
         let shards = process.cores.len();
         self.trace.note(now, "start", &[self.lives.into(), shards as u64]);
+        for report in &reports {
+            self.trace.say(now, || format!("{report:?}"));
+            let sound = report.corruptions.is_empty() || self.rotten;
+            must(sound, SOUND, || format!("{report:?}"))?;
+        }
         self.network.process_started(shards);
         self.process = Some(process);
         for shard in 0..shards as u16 {
