@@ -30,6 +30,7 @@ pub mod http;
 pub mod listener;
 pub mod log_device;
 pub mod log_folder;
+pub mod logging;
 pub mod memory;
 pub mod mesh;
 pub mod outbox;
