@@ -74,7 +74,7 @@ impl Catalog {
             Entry::Batch { partition, base, count, bytes, .. } => self.batch(*partition, *base, *count, bytes),
             Entry::Partition { id, meta } => self.partition(*id, meta),
             Entry::PartitionDeleted { id } => self.partition_deleted(*id),
-            Entry::PartitionStart { id, start } => return self.start(*id, *start),
+            Entry::PartitionStart { id, start } => self.start(*id, *start),
             Entry::Subscription { id, meta } => self.subscription(*id, meta),
             Entry::SubscriptionDeleted { id } => self.subscriptions.remove(id).is_some(),
             Entry::Cursor { id, floor, above } => match self.subscriptions.get_mut(id) {

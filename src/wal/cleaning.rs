@@ -122,7 +122,7 @@ impl Log {
         let start = segment.plus(at.since(segment) / BLOCK as u64 * BLOCK as u64);
         let hole = self.holes.range(at..).next().map_or(Lsn(u64::MAX), |(from, _)| *from);
         let mut walk = Walk::new(bytes, start, at, hole, self.segments.size);
-        while let Some(step) = walk.next() {
+        for step in walk.by_ref() {
             match step {
                 Ok(found) => self.move_if_live(now, segment, found),
                 Err(bad) => return self.leave_victim(segment, bad.lsn, bad.what),

@@ -6,14 +6,11 @@ use bytes::Bytes;
 use fastrand::Rng;
 use proptest::prelude::*;
 
-use super::action::LogAction;
-use super::entry::{BLOCK, Entry, PartitionMeta, SubscriptionMeta};
-use super::log::{LogOptions, LogState};
+use super::entry::{Entry, PartitionMeta};
+use super::log::LogOptions;
 use super::test_device::{Bench, Device};
 use crate::model::record_batch::BatchBuilder;
-use crate::model::{
-    FsyncPolicy, LogId, Lsn, Offset, PartitionId, RecoveryMode, SubscriptionId, SubscriptionMode, Timestamp, TopicName,
-};
+use crate::model::{FsyncPolicy, LogId, Lsn, Offset, PartitionId, Timestamp, TopicName};
 
 pub(super) const SEGMENT: u64 = 64 * 1024;
 

@@ -73,7 +73,7 @@ impl Publisher {
     pub fn begin(&mut self, line: &mut Line, hands: &mut Hands<'_>) {
         if self.plan.version == 2 {
             for topic in &self.plan.topics {
-                let correlation = line.next();
+                let correlation = line.next_correlation();
                 let name = hands.book.name(*topic).as_bytes().to_vec();
                 command::alias(&mut line.out, correlation, alias_of(*topic), &name);
             }
@@ -123,7 +123,7 @@ impl Publisher {
     fn publish_v1(&mut self, line: &mut Line, hands: &mut Hands<'_>, dice: &mut Dice, to: (TopicId, Qos)) {
         let id = self.message(hands, dice, to, (0, false));
         let value = hands.book.messages.value(id);
-        let correlation = line.next();
+        let correlation = line.next_correlation();
         command::publish(&mut line.out, correlation, to.1, hands.book.name(to.0).as_bytes(), &value);
     }
 
@@ -154,7 +154,7 @@ impl Publisher {
     }
 
     fn say(&mut self, line: &mut Line, unanswered: Unanswered) {
-        let correlation = line.next();
+        let correlation = line.next_correlation();
         command::publish_batch(&mut line.out, correlation, &unanswered.said, &unanswered.batch);
         if unanswered.said.acknowledge {
             self.unanswered.push_back(Unanswered { correlation, ..unanswered });
