@@ -4,7 +4,11 @@
 pub mod client {}
 #[doc = include_str!("configuration.md")]
 pub mod configuration {}
+#[doc = include_str!("metrics.md")]
+pub mod metrics {}
 #[doc = include_str!("protocol.md")]
 pub mod protocol {}
+#[doc = include_str!("runbooks.md")]
+pub mod runbooks {}
 #[doc = include_str!("tuning.md")]
 pub mod tuning {}
