@@ -6,14 +6,11 @@ use bytes::Bytes;
 use fastrand::Rng;
 use proptest::prelude::*;
 
-use super::action::LogAction;
-use super::entry::{BLOCK, Entry, PartitionMeta, SubscriptionMeta};
-use super::log::{LogOptions, LogState};
+use super::entry::{Entry, PartitionMeta};
+use super::log::LogOptions;
 use super::test_device::{Bench, Device};
 use crate::model::record_batch::BatchBuilder;
-use crate::model::{
-    FsyncPolicy, LogId, Lsn, Offset, PartitionId, RecoveryMode, SubscriptionId, SubscriptionMode, Timestamp, TopicName,
-};
+use crate::model::{FsyncPolicy, LogId, Lsn, Offset, PartitionId, Timestamp, TopicName};
 
 pub(super) const SEGMENT: u64 = 64 * 1024;
 
@@ -184,7 +181,7 @@ fn live_through(policy: FsyncPolicy, seed: u64, steps: usize, power: bool) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn a_kill_loses_nothing_acknowledged(policy in policies(), seed: u64) {
