@@ -95,14 +95,15 @@ mod tests {
 
     use super::*;
     use crate::admin::figures::{Disk, ShardFigures, TopicFigures, Vitals};
-    use crate::shard::stats::{LogCounts, LogStanding};
+    use crate::shard::stats::LogStanding;
     use crate::shard::{Reason, Stats};
+    use crate::wal::LogStats;
 
     fn figures() -> Figures {
         let shard = |shard: u16| {
             let mut stats = Stats { shard, topics: 3, messages_published: 1 << 40, connections: 5, ..Stats::default() };
             stats.refused[Reason::DiskFull as usize] = 7;
-            let counts = LogCounts { appends: 10, bytes: 4096, ..LogCounts::default() };
+            let counts = LogStats { appends: 10, bytes: 4096, ..LogStats::default() };
             stats.logs.push(LogStanding { counts, ..LogStanding::default() });
             let mut latency = Latency::new();
             latency.record(Path::PublishAcknowledged, Duration::from_micros(300), 10);

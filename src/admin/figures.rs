@@ -1,7 +1,7 @@
 //! Everything that one scrape has gathered.
 
-use crate::shard::stats::LogCounts;
 use crate::shard::{Latency, Stats};
+use crate::wal::LogStats;
 
 /// What the broker is and does at one moment. The runtime fills it; metrics and health are written from it.
 #[derive(Debug, Default)]
@@ -111,7 +111,7 @@ impl Figures {
     }
 
     /// A counter or gauge over all logs.
-    pub fn sum_logs(&self, of: fn(&LogCounts) -> u64) -> u64 {
+    pub fn sum_logs(&self, of: fn(&LogStats) -> u64) -> u64 {
         self.shards.iter().flat_map(|shard| &shard.stats.logs).map(|log| of(&log.counts)).sum()
     }
 

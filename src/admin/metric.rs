@@ -3,7 +3,7 @@
 use super::figures::{Figures, ShardFigures};
 use crate::shard::Stats;
 use crate::shard::latency::Path;
-use crate::shard::stats::LogCounts;
+use crate::wal::LogStats;
 
 /// One family of series.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ pub enum Read {
     /// Added up over the shards.
     Sum(fn(&Stats) -> u64),
     /// Added up over the logs.
-    Logs(fn(&LogCounts) -> u64),
+    Logs(fn(&LogStats) -> u64),
     /// One series for each shard, labelled by its number.
     Shards(fn(&Figures, &ShardFigures) -> f64),
     /// One value.

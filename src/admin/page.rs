@@ -19,7 +19,7 @@ no lock on the message path. A shard that does not answer within a second counts
 Labels have few values: reasons, states, classes, shards. Series for each topic are off; `metrics_per_topic = N` turns them
 on for the first N topics by name. Counters start at zero with the process.
 
-Histograms have classes from 100 us to 10 s; finer ones, exact to 1 %, are at `/api/v1/debug/latency`.
+Histograms have classes from 100 us to 10 s; finer ones, exact to 1 %, are at `/debug/latency`.
 ";
 
 /// All of it.

@@ -109,12 +109,12 @@ const MESSAGES: &[Metric] = &[
 const LATENCY: &[Metric] = &[
     histogram(
         "publish_ack_seconds",
-        "From a QoS 1 publish to its acknowledgement, in the broker.",
+        "From a QoS 1 publish received to its commit, when it is acknowledged.",
         Path::PublishAcknowledged,
     ),
     histogram(
         "publish_deliver_seconds",
-        "From a publish to its first delivery, in the broker.",
+        "From a publish received to each of its first deliveries written.",
         Path::PublishDelivered,
     ),
     histogram(
@@ -122,7 +122,7 @@ const LATENCY: &[Metric] = &[
         "From a group's first append to the device's word that it is written.",
         Path::GroupWritten,
     ),
-    histogram("wal_sync_seconds", "From written to synced, of one group.", Path::GroupSynced),
+    histogram("wal_sync_seconds", "From written to synced, of one group; under every_n and interval_ms mostly the wait that the policy allows.", Path::GroupSynced),
 ];
 
 const CONNECTIONS: &[Metric] = &[

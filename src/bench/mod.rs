@@ -30,6 +30,7 @@ pub mod poller;
 pub mod progress;
 pub mod publisher;
 pub mod report;
+pub mod results;
 pub mod sink;
 pub mod size;
 pub mod slo;

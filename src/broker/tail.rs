@@ -14,11 +14,16 @@ pub struct Held {
     /// [`Instant::NEVER`] for one that does not expire.
     pub expires_at: Instant,
     pub bytes: Bytes,
+    /// When it came in; [`Held::BACK`] for one that was read back from the log.
+    pub at: Instant,
     /// The bytes are not a slice of a read buffer, or a large one.
     pub own: bool,
 }
 
 impl Held {
+    /// Stands for a time that is not known.
+    pub const BACK: Instant = Instant(0);
+
     pub fn end(&self) -> Offset {
         self.base.plus(u64::from(self.count))
     }
@@ -135,7 +140,14 @@ mod tests {
         let mut tail = Tail::new(Offset(100));
         for count in counts {
             let bytes = Bytes::from(vec![0; 10]);
-            tail.push(Held { base: tail.next(), count: *count, expires_at: Instant::NEVER, bytes, own: false });
+            tail.push(Held {
+                base: tail.next(),
+                count: *count,
+                expires_at: Instant::NEVER,
+                bytes,
+                at: Held::BACK,
+                own: false,
+            });
         }
         tail
     }

@@ -73,6 +73,7 @@ mod tests {
         drop(first);
         assert_eq!(doorkeeper.enter(there).1, Crowd { all: 2, from_address: 2 });
         drop(second);
-        assert_eq!((doorkeeper.lock().all, doorkeeper.lock().from.len()), (0, 0));
+        let inside = doorkeeper.lock();
+        assert_eq!((inside.all, inside.from.len()), (0, 0));
     }
 }

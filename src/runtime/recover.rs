@@ -1,5 +1,8 @@
 //! Brings one log back: hands recovery the bytes it asks for.
 
+use std::io;
+use std::time::Instant;
+
 use super::failure::{Exit, Failure};
 use super::log_device::LogDevice;
 use super::log_folder;
@@ -9,44 +12,58 @@ use crate::wal::{Corruption, LogOptions, Recovered, Recovery, RecoveryReport, Re
 
 /// What the log held. A corrupt log refuses to come back, or loses what the operator's mode says.
 pub async fn recover(device: &LogDevice, options: LogOptions, mode: RecoveryMode) -> Result<Recovered, Failure> {
-    let folder = device.folder();
-    let unreadable = |error: std::io::Error| {
-        Failure::new(
-            Exit::DataDirectory,
-            format!("log {} in {} cannot be read: {error}", device.id(), folder.display()),
-            "see to the device or the permissions of the folder, then start again",
-        )
-    };
-    log_folder::tidy(folder).map_err(unreadable)?;
-    learn_device(folder, device.mode()).await.map_err(unreadable)?;
-    let found = log_folder::look(folder).map_err(unreadable)?;
-    let mut recovery = Recovery::new(&options, mode, found.checkpoint, found.segments);
-    while let RecoveryStep::Read { segment, position, len } = recovery.poll() {
-        recovery.handle(device.read_up_to(segment, position, len).await.map_err(unreadable)?);
-    }
-    let (recovered, report) = recovery.finish().map_err(|corruption| corrupt(&corruption, device))?;
-    tell(&report);
+    let started = Instant::now();
+    let read = read(device, &options, mode).await.map_err(|error| unreadable(device, &error))?;
+    let (recovered, report) = read.finish().map_err(|corruption| corrupt(device, &corruption))?;
+    tell(&report, started);
     Ok(recovered)
 }
 
-fn corrupt(corruption: &Corruption, device: &LogDevice) -> Failure {
-    let folder = device.folder().display();
+async fn read(device: &LogDevice, options: &LogOptions, mode: RecoveryMode) -> io::Result<Recovery> {
+    log_folder::tidy(device.folder())?;
+    learn_device(device.folder(), device.mode()).await?;
+    let found = log_folder::look(device.folder())?;
+    let mut recovery = Recovery::new(options, mode, found.checkpoint, found.segments);
+    while let RecoveryStep::Read { segment, position, len } = recovery.poll() {
+        recovery.handle(device.read_up_to(segment, position, len).await?);
+    }
+    Ok(recovery)
+}
+
+fn unreadable(device: &LogDevice, error: &io::Error) -> Failure {
     Failure::new(
         Exit::DataDirectory,
-        format!("{corruption} (in {folder})"),
+        format!("log {} in {} cannot be read: {error}", device.id(), device.folder().display()),
+        "see to the device or the permissions of the folder, then start again",
+    )
+}
+
+fn corrupt(device: &LogDevice, corruption: &Corruption) -> Failure {
+    let folder = device.folder();
+    let file = log_folder::segment(folder, corruption.segment);
+    Failure::new(
+        Exit::DataDirectory,
+        format!("{corruption} (in {})", file.display()),
         format!(
-            "back up {folder}, look with `blipmq wal check {folder}`, then cut it with `blipmq wal truncate {folder}`, \
-             or start once with recovery = \"truncate\" or \"skip\""
+            "`blipmq wal check {0}` shows what is there, `blipmq wal truncate {0}` cuts the log at that place; \
+             or start with recovery = \"truncate\" or \"skip\"",
+            folder.display()
         ),
     )
 }
 
-fn tell(report: &RecoveryReport) {
+fn tell(report: &RecoveryReport, started: Instant) {
+    let RecoveryReport { log, segments, batches, records, .. } = report;
     for corruption in &report.corruptions {
-        log::error!("corrupt, and left out: {corruption}");
+        log::error!("corrupt, and left out as recovery says: {corruption}");
     }
-    match report.cut_entries {
-        0 => log::info!("{report}"),
-        _ => log::warn!("{report}"),
+    if report.cut_bytes > 0 {
+        let (entries, bytes) = (report.cut_entries, report.cut_bytes);
+        log::warn!("log {log}: cut {entries} unfinished entries, {bytes} bytes, off its end: written, never synced");
+    }
+    if *segments > 0 {
+        let how = if report.clean { "was closed properly" } else { "was not closed" };
+        let took = started.elapsed().as_millis();
+        log::info!("log {log} {how}: {segments} segments, {batches} batches, {records} records read in {took} ms");
     }
 }

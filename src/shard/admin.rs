@@ -63,6 +63,10 @@ impl Core {
         let rows = |rows| Ok(Answer::Rows(rows));
         let answer = match question {
             AdminQuestion::Topics { page, pattern } => rows(self.topic_page(&page, pattern.as_ref())),
+            AdminQuestion::TopicsNamed { topics } => {
+                let known = topics.iter().filter_map(|topic| self.topics.get(topic));
+                rows(known.map(|index| self.topic_as_row(*index)).collect())
+            }
             AdminQuestion::Topic { topic } => {
                 self.known_topic(&topic).map(|index| Answer::Object(self.topic_details(index)))
             }
@@ -117,8 +121,12 @@ impl Core {
             .range((from, Bound::Unbounded))
             .filter(|(topic, _)| pattern.is_none_or(|pattern| pattern.matches(topic.as_str())))
             .take(page.most)
-            .map(|(topic, index)| Row { key: topic.as_str().to_owned(), value: self.topic_details(*index) })
+            .map(|(_, index)| self.topic_as_row(*index))
             .collect()
+    }
+
+    fn topic_as_row(&self, index: usize) -> Row {
+        Row { key: self.partitions[index].topic.as_str().to_owned(), value: self.topic_details(index) }
     }
 
     fn topic_details(&self, index: usize) -> Value {

@@ -107,7 +107,14 @@ impl Core {
             match batch {
                 Ok((place, bytes)) => {
                     let expires_at = if place.expires_at.0 == 0 { Instant::NEVER } else { place.expires_at.instant() };
-                    batches.push(Held { base: place.base, count: place.count, expires_at, bytes, own: true });
+                    batches.push(Held {
+                        base: place.base,
+                        count: place.count,
+                        expires_at,
+                        bytes,
+                        at: Held::BACK,
+                        own: true,
+                    });
                 }
                 Err(corruption) => {
                     log::error!("log {}: {corruption}", self.logs[log].id);
@@ -201,7 +208,14 @@ mod tests {
             builder.push_with(Timestamp(1000), value, RecordExtras { key: Some(b"k"), headers });
         }
         let bytes = builder.finish(Offset(base), None);
-        Held { base: Offset(base), count: values.len() as u32, expires_at: Instant::NEVER, bytes, own: true }
+        Held {
+            base: Offset(base),
+            count: values.len() as u32,
+            expires_at: Instant::NEVER,
+            bytes,
+            at: Held::BACK,
+            own: true,
+        }
     }
 
     #[test]

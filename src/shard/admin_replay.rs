@@ -106,7 +106,7 @@ fn by_origin(from: &TopicName, found: &Found) -> (BTreeMap<TopicName, BatchBuild
         let base = record_batch::header(&held.bytes).map_or(0, |header| header.base_timestamp.0);
         let timestamp = Timestamp(base.saturating_add(record.timestamp_delta));
         let extras = RecordExtras { key: record.key, headers: &headers };
-        batches.entry(topic).or_insert_with(BatchBuilder::new).push_with(timestamp, record.value, extras);
+        batches.entry(topic).or_default().push_with(timestamp, record.value, extras);
     }
     (batches, skipped)
 }
@@ -131,6 +131,7 @@ mod tests {
             count: builder.count(),
             expires_at: Instant::NEVER,
             bytes: builder.finish(Offset::ZERO, None),
+            at: Held::BACK,
             own: true,
         };
         let found = Found { batches: vec![held], first: Offset::ZERO, end: Offset(5) };

@@ -28,6 +28,8 @@ pub enum Question {
 pub enum AdminQuestion {
     /// Topics by name. Answered with rows, as everything that has a `page`.
     Topics { page: Page, pattern: Option<Pattern> },
+    /// Those of these topics that the shard owns and has.
+    TopicsNamed { topics: Vec<TopicName> },
     /// One topic.
     Topic { topic: TopicName },
     /// Makes the topic, or changes it. `ttl_ms`: `None` follows the configuration, zero means never.

@@ -106,7 +106,7 @@ impl Core {
         let base = self.partitions[index].next();
         record_batch::set_base_offset(&mut bytes, base);
         let count = record_batch::header(&bytes).map_or(1, |header| header.count);
-        let held = Held { base, count, expires_at: Instant::NEVER, bytes: bytes.freeze(), own: true };
+        let held = Held { base, count, expires_at: Instant::NEVER, bytes: bytes.freeze(), at: self.now, own: true };
         self.append_waiting(index, held, None, Some(burial));
     }
 

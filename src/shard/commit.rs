@@ -2,6 +2,7 @@
 
 use super::Core;
 use super::bury::Burial;
+use super::latency::Path;
 use super::publish::Publisher;
 use super::shard_log::Waiting;
 use crate::broker::Held;
@@ -22,13 +23,18 @@ impl Core {
             self.committed(waiting, reached);
         }
         self.answer_orders();
+        self.time_groups(index);
     }
 
     fn committed(&mut self, waiting: Waiting, reached: Reached) {
-        let Waiting { partition, base, count, from, grave, .. } = waiting;
+        let Waiting { partition, base, count, at, from, grave, .. } = waiting;
         let end = base.plus(u64::from(count));
-        self.partitions[partition].committed = end;
+        let partition_state = &mut self.partitions[partition];
+        partition_state.committed = partition_state.committed.max(end);
         self.wake_partition(partition);
+        if from.is_some() {
+            self.latency.record(Path::PublishAcknowledged, self.now.since(at), count.into());
+        }
         if let Some(from) = from.filter(|from| from.acknowledge) {
             self.acknowledge(&from, base, count, reached, false);
         }

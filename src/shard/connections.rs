@@ -13,7 +13,7 @@ use super::refusal::Refusal;
 use super::session::{Conn, Phase, Session};
 use super::stats::Reason;
 use super::timers::Timer;
-use crate::model::{Chunk, ConnId, ShardId, TopicName};
+use crate::model::{Chunk, ConnId, Instant, ShardId, TopicName};
 use crate::protocol::ErrorCode;
 use crate::protocol::native::frame::Frame;
 use crate::protocol::native::reply::{self, Welcome};
@@ -30,7 +30,7 @@ impl Core {
         };
         let fresh = session.phase == Phase::Hello;
         let link = self.links.insert(Link::new(id, session.version));
-        let conn = Box::new(Conn {
+        let mut conn = Box::new(Conn {
             id,
             peer,
             link,
@@ -41,10 +41,11 @@ impl Core {
             paused: false,
             opened: self.now,
             heard: self.now,
+            timer: Instant::NEVER,
             complained: false,
         });
         self.stats.connections_opened += u64::from(fresh);
-        self.arm_conn(&conn);
+        self.arm_conn(&mut conn);
         let slot = id.slot as usize;
         if self.conns.len() <= slot {
             self.conns.resize_with(slot + 1, || None);
@@ -156,6 +157,7 @@ impl Core {
             Some(identity) => {
                 conn.session.identity = Some(identity.clone());
                 conn.session.phase = Phase::Open;
+                self.arm_conn(conn);
                 self.reply(conn.link, |out| reply::ack(out, correlation, 0));
                 Flow::Go
             }
@@ -168,19 +170,27 @@ impl Core {
         }
     }
 
-    fn arm_conn(&mut self, conn: &Conn) {
+    /// Sets the connection's timer, unless one is set that fires before: that one looks again.
+    fn arm_conn(&mut self, conn: &mut Conn) {
         let limits = &self.options.limits;
         let deadline = match conn.session.phase {
             Phase::Open if limits.idle_timeout.is_zero() => return,
             Phase::Open => conn.heard + limits.idle_timeout,
             _ => conn.opened + limits.handshake_timeout,
         };
-        self.timers.set(deadline, Timer::Conn(conn.id));
+        if deadline < conn.timer {
+            conn.timer = deadline;
+            self.timers.set(deadline, Timer::Conn(conn.id));
+        }
     }
 
     /// A connection's deadline: it is closed if it has been silent for so long, or is not who it should be by now.
     pub(super) fn conn_due(&mut self, id: ConnId) {
         let Some(mut conn) = self.take_conn(id) else { return };
+        if conn.timer > self.now {
+            return self.put_conn(conn);
+        }
+        conn.timer = Instant::NEVER;
         let limits = &self.options.limits;
         let idle = !limits.idle_timeout.is_zero() && conn.heard + limits.idle_timeout <= self.now;
         match conn.session.phase {
@@ -190,14 +200,14 @@ impl Core {
                 self.say_goodbye(conn.link, ErrorCode::OverLimit, "idle for too long");
                 self.close(&mut conn);
             }
-            Phase::Open => self.arm_conn(&conn),
+            Phase::Open => self.arm_conn(&mut conn),
             _ if conn.opened + limits.handshake_timeout <= self.now => {
                 let refusal =
                     Refusal::new(ErrorCode::Unauthenticated, Reason::HandshakeTimeout, "handshake took too long");
                 self.refuse(conn.link, 0, &refusal);
                 self.close(&mut conn);
             }
-            _ => self.arm_conn(&conn),
+            _ => self.arm_conn(&mut conn),
         }
         self.put_conn(conn);
     }

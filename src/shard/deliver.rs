@@ -227,6 +227,9 @@ impl Core {
         let head = reply::deliver_head(&deliver, version_bytes);
         self.push(taker.link, &head, held.bytes.clone());
         self.stats.messages_delivered += records;
+        if part.attempt == 1 {
+            self.time_delivery(held, records);
+        }
         if spread {
             self.tell_spent(taker, records, (reply::DELIVER_FIELDS + version_bytes) as u64);
         }
@@ -329,7 +332,14 @@ impl Core {
                         0 => Instant::NEVER,
                         _ => place.expires_at.instant(),
                     };
-                    serving.history.push(Held { base: place.base, count: place.count, expires_at, bytes, own: true });
+                    serving.history.push(Held {
+                        base: place.base,
+                        count: place.count,
+                        expires_at,
+                        bytes,
+                        at: Held::BACK,
+                        own: true,
+                    });
                 }
                 Err(corruption) => {
                     log::error!("log {}: {corruption}", self.logs[log].id);

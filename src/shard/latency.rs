@@ -4,11 +4,15 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use super::Core;
+use crate::broker::Held;
+use crate::wal::Timing;
+
 /// A way through the shard that is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Path {
-    /// From the step that received a publish to its PUBLISHED.
+    /// From the step that received a QoS 1 publish to the one that commits it: it may be acknowledged.
     PublishAcknowledged,
     /// From the step that received a publish to its first DELIVER.
     PublishDelivered,
@@ -78,6 +82,25 @@ impl Latency {
     /// Microseconds of all samples together.
     pub fn sum_us(&self, path: Path) -> u64 {
         self.sums_us[path as usize]
+    }
+}
+
+impl Core {
+    /// `records` of a batch go out for the first time.
+    #[inline]
+    pub(super) fn time_delivery(&mut self, held: &Held, records: u64) {
+        if held.at != Held::BACK {
+            self.latency.record(Path::PublishDelivered, self.now.since(held.at), records);
+        }
+    }
+
+    /// What a log has measured of its device since it was last asked.
+    pub(super) fn time_groups(&mut self, index: usize) {
+        let Core { logs, latency, .. } = self;
+        logs[index].log.drain_timings(|timing| match timing {
+            Timing::Written { after, .. } => latency.record(Path::GroupWritten, after, 1),
+            Timing::Synced { after, .. } => latency.record(Path::GroupSynced, after, 1),
+        });
     }
 }
 

@@ -85,12 +85,7 @@ impl Core {
                     self.taken(link, bytes);
                 }
             }
-            Letter::Gone { conn } => {
-                if let Some(link) = self.guests.remove(&conn) {
-                    self.detach_link(link);
-                    self.drop_link(link);
-                }
-            }
+            Letter::Gone { conn } => self.forget_guest(conn),
             Letter::Room { bytes } => self.peers[from.index()].outstanding -= bytes,
             Letter::Bury { grave, topic, batch } => self.bury_here(from, grave, &topic, batch),
             Letter::Buried { grave, ok } => self.grave_closed(grave, ok),
@@ -115,6 +110,13 @@ impl Core {
         link
     }
 
+    fn forget_guest(&mut self, conn: ConnId) {
+        if let Some(link) = self.guests.remove(&conn) {
+            self.detach_link(link);
+            self.drop_link(link);
+        }
+    }
+
     fn foreign_publish(&mut self, from: ShardId, publish: Box<ForeignPublish>) {
         let parked = &mut self.peers[from.index()].parked;
         if !parked.is_empty() {
@@ -125,11 +127,18 @@ impl Core {
         }
     }
 
-    /// Publishes of other shards that had to wait, as far as they need not any more.
+    /// Publishes of other shards that had to wait, as far as they need not any more. Their connections may be gone
+    /// since: what they said still counts, but nobody is left to be told of it.
     pub(super) fn unpark(&mut self) {
         for from in self.other_shards() {
             while let Some(publish) = self.peers[from.index()].parked.pop_front() {
-                if let Some(publish) = self.try_foreign_publish(from, publish) {
+                let conn = publish.conn;
+                let gone = self.guest(conn).is_none();
+                let waits = self.try_foreign_publish(from, publish);
+                if gone {
+                    self.forget_guest(conn);
+                }
+                if let Some(publish) = waits {
                     self.peers[from.index()].parked.push_front(publish);
                     break;
                 }

@@ -46,4 +46,4 @@ pub use event::{Action, Arrival, Carry, Crowd, Disconnect, Event};
 pub use latency::Latency;
 pub use letter::Letter;
 pub use shard_log::EXIT_LOG_FAILED;
-pub use stats::{LogCondition, LogCounts, LogStanding, Reason, Stats};
+pub use stats::{LogCondition, LogStanding, Reason, Stats};

@@ -128,6 +128,9 @@ impl Core {
         self.memory.output += out.written() - before;
         self.mark_dirty(link);
         self.stats.messages_delivered += 1;
+        if found.offset == found.held.base && found.attempt == 1 {
+            self.time_delivery(&found.held, 1);
+        }
         self.record_delivered(index, found);
     }
 

@@ -282,7 +282,7 @@ impl Core {
         partition.published += u64::from(count);
         let ttl_ms = if ttl_ms == 0 { partition.ttl_ms } else { u64::from(ttl_ms) };
         let expires_at = if ttl_ms == 0 { Instant::NEVER } else { self.now.plus_ms(ttl_ms) };
-        let held = Held { base, count, expires_at, bytes: batch, own: false };
+        let held = Held { base, count, expires_at, bytes: batch, at: self.now, own: false };
         if needs_log(qos) {
             self.stats.messages_published_qos1 += u64::from(count);
             self.append_durable(index, held, from);

@@ -91,6 +91,8 @@ pub struct Conn {
     pub paused: bool,
     pub opened: Instant,
     pub heard: Instant,
+    /// When its one timer fires.
+    pub timer: Instant,
     /// A malformed frame was logged already.
     pub complained: bool,
 }

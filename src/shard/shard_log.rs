@@ -8,7 +8,7 @@ use super::publish::Publisher;
 use super::refusal::Refusal;
 use super::stats::Reason;
 use crate::broker::Held;
-use crate::model::{LogId, Lsn, Offset};
+use crate::model::{Instant, LogId, Lsn, Offset};
 use crate::protocol::ErrorCode;
 use crate::wal::{Entry, Log, LogState, PartitionMeta};
 
@@ -30,6 +30,8 @@ pub struct Waiting {
     pub partition: usize,
     pub base: Offset,
     pub count: u32,
+    /// When it came in.
+    pub at: Instant,
     pub from: Option<Publisher>,
     /// It is a dead letter: the record it stands for is settled when it is committed.
     pub grave: Option<super::bury::Burial>,
@@ -88,7 +90,7 @@ impl Core {
         let (base, count) = (held.base, held.count);
         let log = &mut self.logs[self.partitions[index].log];
         let end = log.log.append(now, entry);
-        log.waiting.push_back(Waiting { end, partition: index, base, count, from, grave });
+        log.waiting.push_back(Waiting { end, partition: index, base, count, at: now, from, grave });
         self.keep_in_tail(index, held);
     }
 

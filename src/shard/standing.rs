@@ -3,7 +3,7 @@
 use super::Core;
 use super::session::Phase;
 use super::shard_log::ShardLog;
-use super::stats::{LogCondition, LogCounts, LogStanding, Stats};
+use super::stats::{LogCondition, LogStanding, Stats};
 use crate::wal::LogState;
 
 impl Core {
@@ -59,9 +59,5 @@ fn standing(log: &ShardLog) -> LogStanding {
             (LogCondition::Stopped, format!("{} failed: {}", failure.operation, failure.reason))
         }
     };
-    LogStanding { log: log.id, state, reason, counts: counts(log) }
-}
-
-fn counts(log: &ShardLog) -> LogCounts {
-    LogCounts { backlog_bytes: log.log.backlog() as u64, ..LogCounts::default() }
+    LogStanding { log: log.id, state, reason, counts: log.log.stats().clone() }
 }

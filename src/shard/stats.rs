@@ -1,6 +1,7 @@
 //! What one shard has counted. It counts alone: adding up is the asker's work.
 
 use crate::model::LogId;
+use crate::wal::LogStats;
 
 /// Why a message or a connection was refused, dropped or closed; indexes the counters of [`Stats::refused`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,7 +145,7 @@ pub struct LogStanding {
     pub state: LogCondition,
     /// Why it does not take QoS 1 publishes.
     pub reason: String,
-    pub counts: LogCounts,
+    pub counts: LogStats,
 }
 
 /// Whether a log takes QoS 1 publishes.
@@ -167,30 +168,4 @@ impl LogCondition {
             LogCondition::Stopped => "stopped",
         }
     }
-}
-
-/// A log's own counters and gauges.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct LogCounts {
-    pub appends: u64,
-    pub records: u64,
-    /// Bytes of the entries appended.
-    pub bytes: u64,
-    /// Writes given to the device, and their bytes with padding.
-    pub groups: u64,
-    pub group_bytes: u64,
-    pub syncs: u64,
-    pub checkpoints: u64,
-    pub segments_recycled: u64,
-    pub segments_removed: u64,
-    pub cleaned_bytes: u64,
-    /// Bad places met.
-    pub corruptions: u64,
-    /// What recovery cut off the tail.
-    pub cut_entries: u64,
-    pub segments: u64,
-    pub disk_bytes: u64,
-    pub live_bytes: u64,
-    pub free_bytes: u64,
-    pub backlog_bytes: u64,
 }

@@ -11,7 +11,7 @@ use super::messages::{MessageId, Messages, Stage};
 use super::violation::{Checked, must};
 use crate::model::{Instant, LogId, Lsn, Offset, Qos, record_batch};
 use crate::wal::GroupPiece;
-use crate::wal::entry::Kind;
+use crate::wal::entry::{FLAG_MOVED, Kind};
 
 #[derive(Debug, Default)]
 pub struct Ledger {
@@ -36,7 +36,16 @@ struct Group {
     segment: Lsn,
     len: u64,
     state: State,
-    messages: Vec<(MessageId, Offset)>,
+    messages: Vec<Copied>,
+}
+
+/// A message in a group.
+#[derive(Clone, Copy, Debug)]
+struct Copied {
+    id: MessageId,
+    offset: Offset,
+    /// Written before, elsewhere: it is no less safe for being on its way.
+    moved: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,7 +75,7 @@ impl Ledger {
         for piece in pieces {
             read_piece(messages, log, piece, &mut group.messages)?;
         }
-        group.messages.iter().for_each(|(id, _)| messages.of_mut(*id).logged_at = Some(now));
+        group.messages.iter().for_each(|copied| messages.of_mut(copied.id).logged_at = Some(now));
         ledger.open.insert(first, group);
         self.writes.insert(write, (log, first));
         Ok(())
@@ -160,14 +169,16 @@ impl LogLedger {
         while let Some(first) = self.open.first_entry().filter(|entry| entry.get().state == State::Synced) {
             let (lsn, group) = first.remove_entry();
             self.durable.insert(lsn, group.len);
-            for (id, offset) in &group.messages {
-                messages.of_mut(*id).reach(Stage::Durable, *offset);
-                messages.of_mut(*id).copies += 1;
-                self.held.entry(group.segment).or_default().push(*id);
+            for copied in &group.messages {
+                messages.of_mut(copied.id).reach(Stage::Durable, copied.offset);
+                messages.of_mut(copied.id).copies += 1;
+                self.held.entry(group.segment).or_default().push(copied.id);
             }
         }
         for group in self.open.values().take_while(|group| group.state >= State::Landed) {
-            group.messages.iter().for_each(|(id, offset)| messages.of_mut(*id).reach(Stage::Written, *offset));
+            for copied in group.messages.iter().filter(|copied| !copied.moved) {
+                messages.of_mut(copied.id).reach(Stage::Written, copied.offset);
+            }
         }
     }
 
@@ -182,8 +193,8 @@ impl LogLedger {
 
 impl Group {
     fn fall_into_limbo(&self, messages: &mut Messages) {
-        for (id, _) in &self.messages {
-            let message = messages.of_mut(*id);
+        for copied in self.messages.iter().filter(|copied| !copied.moved) {
+            let message = messages.of_mut(copied.id);
             if message.copies == 0 {
                 message.stage = Stage::Limbo;
                 (message.offset, message.partition) = (None, None);
@@ -203,21 +214,18 @@ impl super::messages::Message {
 
 /// Bytes of an entry's header, by the table of [`crate::wal::entry`].
 const AT_KIND: usize = 28;
+const AT_FLAGS: usize = 29;
 const AT_PARTITION: usize = 32;
 
 /// Finds the messages in one piece of a group, if it is a record batch.
-fn read_piece(
-    messages: &mut Messages,
-    log: LogId,
-    piece: &GroupPiece,
-    found: &mut Vec<(MessageId, Offset)>,
-) -> Checked {
+fn read_piece(messages: &mut Messages, log: LogId, piece: &GroupPiece, found: &mut Vec<Copied>) -> Checked {
     if piece.header[AT_KIND] != Kind::Batch as u8 {
         return Ok(());
     }
     let partition = u32::from_le_bytes(piece.header[AT_PARTITION..AT_PARTITION + 4].try_into().expect("four bytes"));
     let header = record_batch::header(&piece.body);
     must(header.is_ok(), "a logged batch is whole", || format!("log {log} partition {partition}: {header:?}"))?;
+    let moved = piece.header[AT_FLAGS] & FLAG_MOVED != 0;
     let base = header.expect("checked").base_offset;
     for record in record_batch::records(&piece.body) {
         let offset = base.plus(u64::from(record.offset_delta));
@@ -225,10 +233,10 @@ fn read_piece(
             return must(false, "nothing is logged that was not published", || format!("log {log} offset {offset}"));
         };
         let message = messages.of_mut(id);
-        if message.partition.is_some_and(|home| home != partition) {
+        if message.partition.is_some_and(|home| home != (log, partition)) {
             continue;
         }
-        message.partition = Some(partition);
+        message.partition = Some((log, partition));
         let handed = message.handed.is_some();
         must(handed, "nothing is logged that was not published", || format!("message {} at {offset}", id.0))?;
         let logged = message.qos == Qos::AtLeastOnce;
@@ -239,7 +247,7 @@ fn read_piece(
             format!("message {number} at {before:?} and at {offset}")
         })?;
         message.log = log;
-        found.push((id, offset));
+        found.push(Copied { id, offset, moved });
     }
     Ok(())
 }

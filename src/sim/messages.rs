@@ -43,6 +43,8 @@ pub struct Message {
     pub handed: Option<Instant>,
     /// When the broker had last come to it: it was appended then or, where it had to wait, later.
     pub handed_last: Option<Instant>,
+    /// How often the broker has read it.
+    pub sayings: u32,
     /// The broker said that it would not take it.
     pub refused: bool,
     /// When the broker first said that it had it.
@@ -52,7 +54,7 @@ pub struct Message {
     /// When it was last handed to a device: it was appended then or before.
     pub logged_at: Option<Instant>,
     /// Its partition, by the log's number: where it was written first. Dead letters are written elsewhere.
-    pub partition: Option<u32>,
+    pub partition: Option<(LogId, u32)>,
     /// Where its partition has it, as written to the device.
     pub offset: Option<Offset>,
     /// Segments that have it durably.
@@ -84,6 +86,7 @@ impl Messages {
             idempotent,
             handed: None,
             handed_last: None,
+            sayings: 0,
             refused: false,
             acked: None,
             stage: Stage::Unwritten,
@@ -125,6 +128,7 @@ impl Messages {
         let message = self.of_mut(id);
         message.handed.get_or_insert(now);
         message.handed_last = Some(now);
+        message.sayings += 1;
         self.read.push((link, id));
     }
 

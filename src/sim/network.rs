@@ -289,6 +289,15 @@ impl Network {
 
 /// The process's side.
 impl Network {
+    /// Faults have stopped, for the links there are too.
+    pub fn calm(&mut self) {
+        self.faults = NetFaults::calm();
+        for link in &mut self.links {
+            link.piece_max = Limits::READ;
+            link.buffer_max = link.buffer_max.max(Limits::READ);
+        }
+    }
+
     /// Which link a connection is, while the process holds it.
     pub fn link_of(&self, conn: ConnId) -> Option<LinkId> {
         self.by_conn.get(&conn).copied()

@@ -1,28 +1,29 @@
 //! How a process opens a log: recovery, fed from the disk.
 
 use super::disk::Disk;
+use super::plant::Plant;
 use super::shape::Shape;
-use crate::model::{FsyncPolicy, Instant, LogId};
-use crate::wal::{Log, LogOptions, Recovered};
-
-/// Whether recovery is there to be simulated.
-pub const RECOVERS: bool = false;
+use crate::model::{FsyncPolicy, LogId};
+use crate::wal::recovery::{Recovery, RecoveryReport, RecoveryStep};
+use crate::wal::{Log, LogOptions};
 
 /// Reads one log back. `Err`: the log is corrupt, in recovery's own words.
-pub fn open(shape: &Shape, disk: &mut Disk, _now: Instant, log: LogId) -> Result<Log, String> {
-    if !disk.segments(log).is_empty() {
-        return Err(format!("log {log} cannot be opened again yet"));
+pub fn open(shape: &Shape, disk: &Disk, log: LogId) -> Result<(Log, RecoveryReport), String> {
+    let options = options(shape, log);
+    let mut recovery = Recovery::new(&options, shape.recovery, disk.checkpoint(log), disk.segments(log));
+    while let RecoveryStep::Read { segment, position, len } = recovery.poll() {
+        recovery.handle(disk.read(log, segment, position, len));
     }
-    Ok(Log::new(options(shape, log), Recovered::nothing(shape.segment_size)))
+    let (recovered, report) = recovery.finish().map_err(|corruption| format!("log {log}: {corruption}"))?;
+    Ok((Log::new(options, recovered), report))
 }
 
 fn options(shape: &Shape, log: LogId) -> LogOptions {
-    let fsync =
-        if shape.plant == Some(super::plant::Plant::AckAtWrite) { Some(FsyncPolicy::None) } else { shape.fsync };
+    let told = if shape.plant == Some(Plant::AckAtWrite) { Some(FsyncPolicy::None) } else { shape.fsync };
     LogOptions {
         log,
         segment_size: shape.segment_size,
-        fsync: fsync.unwrap_or(FsyncPolicy::None),
+        fsync: told.unwrap_or(FsyncPolicy::None),
         retention_ms: 0,
         retention_bytes: 0,
         low_water: 2 * shape.segment_size,

@@ -11,6 +11,7 @@ use crate::model::placement::shard_of;
 use crate::model::{Backoff, Instant, LogId, ShardId};
 use crate::shard::{Core, CoreOptions};
 use crate::wal::Log;
+use crate::wal::recovery::RecoveryReport;
 
 #[derive(Debug)]
 pub struct Process {
@@ -36,20 +37,23 @@ pub fn key_of(client: usize) -> String {
 }
 
 impl Process {
-    /// Reads the logs and makes the cores. `Err`: recovery will not go on, and says why.
+    /// Reads the logs and makes the cores; answers also with what recovery has to say. `Err`: recovery will not go on, and
+    /// says why.
     pub fn start(
         shape: &Shape,
         keys: &KeyRing,
-        disk: &mut Disk,
+        disk: &Disk,
         now: Instant,
         (life, seed): (u32, u64),
-    ) -> Result<Process, String> {
+    ) -> Result<(Process, Vec<RecoveryReport>), String> {
         let shards = shape.cores[life as usize % shape.cores.len()];
         let mut logs: Vec<Vec<(LogId, Log)>> = (0..shards).map(|_| Vec::new()).collect();
+        let mut reports = Vec::new();
         if shape.fsync.is_some() {
             for log in (0..shape.logs).map(LogId) {
-                let opened = super::opening::open(shape, disk, now, log)?;
+                let (opened, report) = super::opening::open(shape, disk, log)?;
                 logs[shard_of(log, shards).index()].push((log, opened));
+                reports.push(report);
             }
         }
         let cores = logs.into_iter().enumerate().map(|(index, logs)| {
@@ -58,7 +62,7 @@ impl Process {
         });
         let cores: Vec<Core> = cores.collect();
         let timers = vec![Instant::NEVER; cores.len()];
-        Ok(Process { life, cores, timers, drained: 0 })
+        Ok((Process { life, cores, timers, drained: 0 }, reports))
     }
 }
 

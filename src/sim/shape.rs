@@ -9,7 +9,7 @@ use super::disk::DiskFaults;
 use super::messages::{LEN_MAX, TopicId};
 use super::network::NetFaults;
 use super::plant::Plant;
-use crate::model::{FsyncPolicy, Limits, OverflowPolicy, Qos, StartAt, TopicName};
+use crate::model::{FsyncPolicy, Limits, OverflowPolicy, Qos, RecoveryMode, StartAt, TopicName};
 
 /// How a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +43,7 @@ pub struct Shape {
     pub fsync: Option<FsyncPolicy>,
     pub overflow: OverflowPolicy,
     pub segment_size: u64,
+    pub recovery: RecoveryMode,
     pub limits: Limits,
     pub max_retries: u16,
     pub retry_backoff_ms: u64,
@@ -72,6 +73,12 @@ impl Shape {
             fsync,
             overflow: *dice.pick(&[OverflowPolicy::Block, OverflowPolicy::DropOldest, OverflowPolicy::DropNew]),
             segment_size: *dice.pick(&[64, 128, 256, 1024]) * 1024,
+            recovery: *dice.pick(&[
+                RecoveryMode::Refuse,
+                RecoveryMode::Refuse,
+                RecoveryMode::Truncate,
+                RecoveryMode::Skip,
+            ]),
             limits: roll_limits(dice),
             max_retries: dice.between(0, 4) as u16,
             retry_backoff_ms: dice.between(5, 100),
@@ -139,7 +146,7 @@ fn roll_limits(dice: &mut Dice) -> Limits {
 fn roll_disk(dice: &mut Dice) -> DiskFaults {
     let slowest = *dice.pick(&[100, 1000, 10_000]);
     let speed = (Duration::from_micros(10), Duration::from_micros(slowest));
-    let failing = dice.chance(150) && super::opening::RECOVERS;
+    let failing = dice.chance(150);
     DiskFaults {
         write: speed,
         sync: speed,
@@ -179,9 +186,6 @@ fn roll_troubles(dice: &mut Dice, shape: &Shape) -> Vec<(Duration, Trouble)> {
 }
 
 fn roll_trouble(dice: &mut Dice, shape: &Shape) -> Trouble {
-    if shape.fsync.is_some() && !super::opening::RECOVERS {
-        return if dice.chance(500) { Trouble::Mischief } else { Trouble::DiskFull(Duration::from_millis(50)) };
-    }
     if shape.plant == Some(Plant::CrcSkipped) && dice.chance(500) {
         return Trouble::Rot;
     }
@@ -197,18 +201,20 @@ fn roll_trouble(dice: &mut Dice, shape: &Shape) -> Trouble {
 
 fn roll_publisher(dice: &mut Dice, number: usize, topics: &[TopicName], logged: bool) -> PublisherPlan {
     let count = dice.between(1, topics.len() as u64 - 1);
+    // Without a log nobody remembers sequence numbers.
+    let idempotent = dice.chance(700) && logged;
     PublisherPlan {
         number,
         version: dice.between(1, 2) as u8,
         topics: (0..count).map(|_| TopicId(dice.index(topics.len() - 1) as u16)).collect(),
         messages: dice.between(5, 250) as u32,
-        window: dice.between(1, 10) as usize,
+        // A broker remembers five batches of a producer.
+        window: dice.between(1, if idempotent { 5 } else { 10 }) as usize,
         batch_max: *dice.pick(&[1, 5, 20]),
         len_max: *dice.pick(&[30, 300, LEN_MAX]),
         qos1_per_mille: *dice.pick(&[1000, 1000, 500, 0]),
         ttl_per_mille: *dice.pick(&[0, 0, 300]),
-        // Without a log nobody remembers sequence numbers.
-        idempotent: dice.chance(700) && logged,
+        idempotent,
         pause_max_us: *dice.pick(&[100, 2000, 20_000]),
     }
 }

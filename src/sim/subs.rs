@@ -54,7 +54,7 @@ pub struct Sub {
 /// One topic of a subscription.
 #[derive(Clone, Debug, Default)]
 pub struct Source {
-    /// The first record it is owed.
+    /// The first record it is owed: by the broker's word or, of a pattern's topics, the first it was given.
     pub start: Option<Offset>,
     pub given: BTreeMap<MessageId, Given>,
     /// The latest record delivered for the first time, by link.
@@ -146,6 +146,7 @@ impl Subs {
         given.exhausted |= given.attempt >= wanted.attempts_max;
         given.settled |= wanted.auto_acknowledge;
         given.qos = delivery.qos;
+        source.start = source.start.or(delivery.offset.filter(|_| delivery.qos == Qos::AtLeastOnce));
         let waits = delivery.qos == Qos::AtLeastOnce && !wanted.auto_acknowledge && !given.exhausted && !given.said;
         source.in_flight = source.in_flight + usize::from(waits) - usize::from(given.in_flight);
         given.in_flight = waits;
@@ -202,15 +203,15 @@ impl Subs {
         }
     }
 
-    /// The process has ended. `forgets`: what was settled last may not be remembered.
-    pub fn process_ended(&mut self, forgets: bool) {
+    /// The process has ended. `remembers`: what was settled before then is remembered; `None`: nothing is for sure.
+    pub fn process_ended(&mut self, remembers: Option<Instant>) {
         for sub in &mut self.all {
             sub.alive &= sub.key.is_some();
             sub.credit.clear();
             for source in sub.sources.values_mut() {
                 source.front.clear();
                 source.in_flight = 0;
-                source.given.values_mut().for_each(|given| given.process_ended(forgets));
+                source.given.values_mut().for_each(|given| given.process_ended(remembers));
             }
         }
     }
@@ -243,11 +244,9 @@ impl Given {
         }
     }
 
-    fn process_ended(&mut self, forgets: bool) {
+    fn process_ended(&mut self, remembers: Option<Instant>) {
         (self.in_flight, self.times, self.attempt) = (false, 0, 0);
-        if forgets {
-            self.said = false;
-            self.settled_at = None;
-        }
+        self.settled_at = self.settled_at.filter(|at| remembers.is_some_and(|from| *at < from));
+        self.said = self.settled_at.is_some();
     }
 }

@@ -38,11 +38,6 @@ pub enum Fact {
         said: Option<Subscribed>,
         credit: (u32, u32),
     },
-    Source {
-        sub: SubId,
-        topic: TopicId,
-        next_offset: Offset,
-    },
     /// One frame of deliveries.
     Sent {
         sub: SubId,
@@ -339,7 +334,7 @@ impl Watched {
                     facts.push(Fact::Published { ids, said });
                 }
             }
-            Response::Source(said) => facts.extend(self.source(book, &said)),
+            Response::Source(said) => self.source(book, &said),
             Response::Deliver { deliver, batch } => {
                 self.delivered(book, link, &deliver, payload, &payload[batch], facts)?
             }
@@ -355,11 +350,10 @@ impl Watched {
         Some(Fact::Subscribed { sub, link, said, credit })
     }
 
-    fn source(&mut self, book: &Book, said: &Source<'_>) -> Option<Fact> {
-        let topic = book.topic(said.topic.as_bytes())?;
-        self.sources.insert((said.subscription, said.source), topic);
-        let sub = *self.subs.get(&said.subscription)?;
-        Some(Fact::Source { sub, topic, next_offset: said.next_offset })
+    fn source(&mut self, book: &Book, said: &Source<'_>) {
+        if let Some(topic) = book.topic(said.topic.as_bytes()) {
+            self.sources.insert((said.subscription, said.source), topic);
+        }
     }
 
     fn delivered(

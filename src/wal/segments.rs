@@ -157,7 +157,8 @@ impl Segments {
     }
 
     fn release_retired(&mut self) {
-        let used = &mut self.used;
+        let (used, head, size) = (&mut self.used, &mut self.head, self.size);
+        let head_is_used = &mut self.head_is_used;
         let (spare, leftovers) = (&mut self.spare, &mut self.leftovers);
         self.retired.retain(|segment| match used.get(segment) {
             Some(state) if state.readers > 0 => true,
@@ -167,6 +168,10 @@ impl Segments {
                     false => spare.push_back(*segment),
                 }
                 used.remove(segment);
+                // A full head can die before anything is written behind it.
+                if *segment == *head {
+                    (*head, *head_is_used) = (segment.plus(size), false);
+                }
                 false
             }
         });

@@ -174,7 +174,7 @@ fn who_does_not_shake_hands_in_time_is_401_and_closed() {
 
 #[test]
 fn who_is_silent_for_too_long_is_told_to_go_and_closed() {
-    let broker = Broker::in_memory("idle_timeout_ms = 100");
+    let broker = Broker::in_memory("idle_timeout_ms = 100\nhandshake_timeout_ms = 600000");
     let mut wire = broker.open(2);
     let frame = wire.frame();
     assert!(matches!(frame.response(2), Response::GoAway(away) if away.code == 429), "{frame:?}");
@@ -184,7 +184,7 @@ fn who_is_silent_for_too_long_is_told_to_go_and_closed() {
 
 #[test]
 fn who_says_something_now_and_then_is_not_idle() {
-    let broker = Broker::in_memory("idle_timeout_ms = 2000");
+    let broker = Broker::in_memory("idle_timeout_ms = 1000\nhandshake_timeout_ms = 600000");
     let (mut talks, mut silent) = (broker.open(2), broker.open(2));
     let mut said = 0;
     eventually("the silent one is closed", || {

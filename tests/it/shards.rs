@@ -60,145 +60,153 @@ fn a_connection_that_moves_loses_nothing_of_what_it_has_said() {
 
 #[test]
 fn a_connection_may_use_topics_of_both_cores() {
-    let broker = Broker::in_memory("cores = 2");
-    let clients: Vec<Client> = (0..6).map(|_| broker.client()).collect();
-    for (nth, client) in clients.iter().enumerate() {
-        let mut subscriptions =
-            topics().map(|topic| client.subscribe(&SubscribeOptions::new(&topic).at_least_once()).unwrap());
-        for round in 0..20u8 {
-            for (topic, subscription) in topics().iter().zip(&mut subscriptions) {
-                let qos = if round % 2 == 0 { PublishOptions::at_least_once() } else { PublishOptions::at_most_once() };
-                client.publish(topic, &[nth as u8, round], &qos).unwrap();
-                let message = next(subscription);
-                assert_eq!(message.value[..], [nth as u8, round]);
-                subscription.ack(&message).unwrap();
+    for broker in Broker::both("cores = 2") {
+        let clients: Vec<Client> = (0..6).map(|_| broker.client()).collect();
+        for (nth, client) in clients.iter().enumerate() {
+            let mut subscriptions =
+                topics().map(|topic| client.subscribe(&SubscribeOptions::new(&topic).at_least_once()).unwrap());
+            for round in 0..20u8 {
+                for (topic, subscription) in topics().iter().zip(&mut subscriptions) {
+                    let qos =
+                        if round % 2 == 0 { PublishOptions::at_least_once() } else { PublishOptions::at_most_once() };
+                    client.publish(topic, &[nth as u8, round], &qos).unwrap();
+                    let message = next(subscription);
+                    assert_eq!(message.value[..], [nth as u8, round]);
+                    subscription.ack(&message).unwrap();
+                }
             }
-        }
-        for subscription in subscriptions {
-            subscription.unsubscribe(false).unwrap();
+            for subscription in subscriptions {
+                subscription.unsubscribe(false).unwrap();
+            }
         }
     }
 }
 
 #[test]
 fn a_version_1_connection_may_use_topics_of_both_cores() {
-    let broker = Broker::in_memory("cores = 2");
-    for _ in 0..6 {
-        let client = broker.client_v1();
-        let mut subscriptions = topics().map(|topic| client.subscribe_polled(&topic, Qos::AtLeastOnce).unwrap());
-        for nth in 0..10u8 {
-            for topic in topics() {
-                client.publish(&topic, &[nth], &PublishOptions::at_least_once()).unwrap();
-            }
-        }
-        for subscription in &mut subscriptions {
+    for broker in Broker::both("cores = 2") {
+        for _ in 0..6 {
+            let client = broker.client_v1();
+            let mut subscriptions = topics().map(|topic| client.subscribe_polled(&topic, Qos::AtLeastOnce).unwrap());
             for nth in 0..10u8 {
-                let message = subscription.next_message(Some(PATIENCE)).unwrap().unwrap();
-                assert_eq!(message.value[..], [nth]);
-                subscription.ack(&message).unwrap();
+                for topic in topics() {
+                    client.publish(&topic, &[nth], &PublishOptions::at_least_once()).unwrap();
+                }
             }
+            for subscription in &mut subscriptions {
+                for nth in 0..10u8 {
+                    let message = subscription.next_message(Some(PATIENCE)).unwrap().unwrap();
+                    assert_eq!(message.value[..], [nth]);
+                    subscription.ack(&message).unwrap();
+                }
+            }
+            client.ping().unwrap();
         }
-        client.ping().unwrap();
-    }
-    for topic in topics() {
-        broker.until_subscription(&topic, "settled_to", 60);
+        for topic in topics() {
+            broker.until_subscription(&topic, "settled_to", 60);
+        }
     }
 }
 
 #[test]
 fn a_wildcard_subscription_gets_the_topics_of_all_cores_old_and_new() {
-    let broker = Broker::in_memory("cores = 2");
-    let (publisher, subscriber) = (broker.client(), broker.client());
-    publisher.publish("all.old.0", b"before", &PublishOptions::at_least_once()).unwrap();
-    let mut rest = subscriber.subscribe(&SubscribeOptions::new("all.>").at_least_once()).unwrap();
-    let mut one = subscriber.subscribe(&SubscribeOptions::new("all.*.3").at_least_once()).unwrap();
-    let mut shards = BTreeSet::new();
-    for nth in 0..16u8 {
-        let topic = format!("all.{}.{nth}", if nth < 8 { "old" } else { "new" });
-        publisher.publish(&topic, &[nth], &PublishOptions::at_least_once()).unwrap();
-        publisher.publish(&topic, &[nth], &PublishOptions::at_most_once()).unwrap();
-        shards.insert(broker.topic(&topic)["shard"].as_u64().unwrap());
+    for broker in Broker::both("cores = 2") {
+        let (publisher, subscriber) = (broker.client(), broker.client());
+        publisher.publish("all.old.0", b"before", &PublishOptions::at_least_once()).unwrap();
+        let mut rest = subscriber.subscribe(&SubscribeOptions::new("all.>").at_least_once()).unwrap();
+        let mut one = subscriber.subscribe(&SubscribeOptions::new("all.*.3").at_least_once()).unwrap();
+        let mut shards = BTreeSet::new();
+        for nth in 0..16u8 {
+            let topic = format!("all.{}.{nth}", if nth < 8 { "old" } else { "new" });
+            publisher.publish(&topic, &[nth], &PublishOptions::at_least_once()).unwrap();
+            publisher.publish(&topic, &[nth], &PublishOptions::at_most_once()).unwrap();
+            shards.insert(broker.topic(&topic)["shard"].as_u64().unwrap());
+        }
+        publisher.publish("other", b"hi", &PublishOptions::at_least_once()).unwrap();
+        assert_eq!(shards.len(), 2, "the topics are on both cores");
+        let mut came: BTreeMap<String, usize> = BTreeMap::new();
+        for _ in 0..32 {
+            let message = next(&mut rest);
+            rest.ack(&message).unwrap();
+            *came.entry(message.topic.as_str().to_owned()).or_default() += 1;
+        }
+        assert_eq!(came.len(), 16);
+        assert!(came.values().all(|count| *count == 2), "{came:?}");
+        assert_eq!((next(&mut one).value[0], next(&mut one).value[0]), (3, 3));
     }
-    publisher.publish("other", b"hi", &PublishOptions::at_least_once()).unwrap();
-    assert_eq!(shards.len(), 2, "the topics are on both cores");
-    let mut came: BTreeMap<String, usize> = BTreeMap::new();
-    for _ in 0..32 {
-        let message = next(&mut rest);
-        rest.ack(&message).unwrap();
-        *came.entry(message.topic.as_str().to_owned()).or_default() += 1;
-    }
-    assert_eq!(came.len(), 16);
-    assert!(came.values().all(|count| *count == 2), "{came:?}");
-    assert_eq!((next(&mut one).value[0], next(&mut one).value[0]), (3, 3));
 }
 
 #[test]
 fn credit_of_a_wildcard_subscription_is_for_all_cores_together() {
-    let broker = Broker::in_memory("cores = 2\nretry_backoff_ms = 600000");
-    let (publisher, subscriber) = (broker.client(), broker.client());
-    for topic in topics() {
-        publisher.publish(&format!("w.{topic}"), b"", &PublishOptions::at_most_once()).unwrap();
+    for broker in Broker::both("cores = 2\nretry_backoff_ms = 600000") {
+        let (publisher, subscriber) = (broker.client(), broker.client());
+        for topic in topics() {
+            publisher.publish(&format!("w.{topic}"), b"", &PublishOptions::at_most_once()).unwrap();
+        }
+        let options = SubscribeOptions::new("w.>").at_least_once().credit(10, 1 << 20);
+        let mut subscription = subscriber.subscribe(&options).unwrap();
+        let mut producers: Vec<_> = (0..8)
+            .map(|nth| publisher.publisher(&format!("w.{nth}"), ProducerOptions::at_least_once()).unwrap())
+            .collect();
+        for producer in &mut producers {
+            (0..10u8).for_each(|nth| producer.publish(&[nth]).unwrap());
+            producer.flush().unwrap();
+        }
+        let delivered = || {
+            let rows = broker.rows(What::Subscriptions);
+            rows.iter().map(|row| row["delivered"].as_u64().unwrap()).sum::<u64>()
+        };
+        assert!(delivered() <= 10, "{}", delivered());
+        for _ in 0..80 {
+            let message = next(&mut subscription);
+            subscription.ack(&message).unwrap();
+        }
+        assert_eq!(delivered(), 80);
     }
-    let options = SubscribeOptions::new("w.>").at_least_once().credit(10, 1 << 20);
-    let mut subscription = subscriber.subscribe(&options).unwrap();
-    let mut producers: Vec<_> =
-        (0..8).map(|nth| publisher.publisher(&format!("w.{nth}"), ProducerOptions::at_least_once()).unwrap()).collect();
-    for producer in &mut producers {
-        (0..10u8).for_each(|nth| producer.publish(&[nth]).unwrap());
-        producer.flush().unwrap();
-    }
-    let delivered = || {
-        let rows = broker.rows(What::Subscriptions);
-        rows.iter().map(|row| row["delivered"].as_u64().unwrap()).sum::<u64>()
-    };
-    assert!(delivered() <= 10, "{}", delivered());
-    for _ in 0..80 {
-        let message = next(&mut subscription);
-        subscription.ack(&message).unwrap();
-    }
-    assert_eq!(delivered(), 80);
 }
 
 #[test]
 fn a_shared_subscription_has_members_on_both_cores() {
-    let broker = Broker::in_memory("cores = 2\nretry_backoff_ms = 600000");
-    let [topic, other] = topics();
-    let shared = SubscribeOptions::new(&topic).at_least_once().durable("team").shared();
-    let clients: Vec<Client> = (0..4).map(|_| broker.client()).collect();
-    let mut members: Vec<Subscription> = Vec::new();
-    for (nth, client) in clients.iter().enumerate() {
-        if nth % 2 == 1 {
-            client.publish(&other, b"", &PublishOptions::at_most_once()).unwrap();
+    for broker in Broker::both("cores = 2\nretry_backoff_ms = 600000") {
+        let [topic, other] = topics();
+        let shared = SubscribeOptions::new(&topic).at_least_once().durable("team").shared();
+        let clients: Vec<Client> = (0..4).map(|_| broker.client()).collect();
+        let mut members: Vec<Subscription> = Vec::new();
+        for (nth, client) in clients.iter().enumerate() {
+            if nth % 2 == 1 {
+                client.publish(&other, b"", &PublishOptions::at_most_once()).unwrap();
+            }
+            members.push(client.subscribe(&shared).unwrap());
         }
-        members.push(client.subscribe(&shared).unwrap());
-    }
-    let mut producer = clients[0].publisher(&topic, ProducerOptions::at_least_once().batch(1, 1 << 20)).unwrap();
-    (0..40u8).for_each(|nth| producer.publish(&[nth]).unwrap());
-    producer.flush().unwrap();
-    let mut seen = BTreeSet::new();
-    for member in &mut members {
-        for _ in 0..10 {
-            let message = next(member);
-            assert!(seen.insert(message.value[0]));
-            member.ack(&message).unwrap();
+        let mut producer = clients[0].publisher(&topic, ProducerOptions::at_least_once().batch(1, 1 << 20)).unwrap();
+        (0..40u8).for_each(|nth| producer.publish(&[nth]).unwrap());
+        producer.flush().unwrap();
+        let mut seen = BTreeSet::new();
+        for member in &mut members {
+            for _ in 0..10 {
+                let message = next(member);
+                assert!(seen.insert(message.value[0]));
+                member.ack(&message).unwrap();
+            }
         }
+        broker.until_subscription(&topic, "settled_to", 40);
     }
-    broker.until_subscription(&topic, "settled_to", 40);
 }
 
 #[test]
 fn a_query_lists_the_topics_of_all_cores() {
-    let broker = Broker::in_memory("cores = 2");
-    let client = broker.client();
-    let names: BTreeSet<String> = (0..20).map(|nth| format!("list.{nth:02}")).collect();
-    for name in &names {
-        client.publish(name, b"hi", &PublishOptions::at_least_once()).unwrap();
+    for broker in Broker::both("cores = 2") {
+        let client = broker.client();
+        let names: BTreeSet<String> = (0..20).map(|nth| format!("list.{nth:02}")).collect();
+        for name in &names {
+            client.publish(name, b"hi", &PublishOptions::at_least_once()).unwrap();
+        }
+        let rows = broker.rows(What::Topics);
+        assert_eq!(rows.iter().map(|row| row["topic"].as_str().unwrap().to_owned()).collect::<BTreeSet<_>>(), names);
+        assert!(rows.iter().any(|row| row["shard"] == 0) && rows.iter().any(|row| row["shard"] == 1));
+        let few = client.query(What::Topics, 3).unwrap();
+        assert_eq!(serde_json::from_str::<Vec<serde_json::Value>>(&few).unwrap().len(), 3);
     }
-    let rows = broker.rows(What::Topics);
-    assert_eq!(rows.iter().map(|row| row["topic"].as_str().unwrap().to_owned()).collect::<BTreeSet<_>>(), names);
-    assert!(rows.iter().any(|row| row["shard"] == 0) && rows.iter().any(|row| row["shard"] == 1));
-    let few = client.query(What::Topics, 3).unwrap();
-    assert_eq!(serde_json::from_str::<Vec<serde_json::Value>>(&few).unwrap().len(), 3);
 }
 
 #[test]

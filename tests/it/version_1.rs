@@ -41,31 +41,33 @@ fn a_session_said_one_byte_at_a_time_is_answered_the_same() {
 
 #[test]
 fn a_qos_0_delivery_echoes_the_poll_that_asked_for_it() {
-    let broker = Broker::in_memory("");
-    let mut wire = broker.open(1);
-    wire.say(|out| command::subscribe(out, 3, b"demo", Qos::AtMostOnce));
-    assert_eq!(wire.frame().kind, 0x05);
-    wire.say(|out| {
-        command::publish(out, 4, Qos::AtMostOnce, b"demo", b"hi");
-        command::poll(out, 6, 1);
-    });
-    wire.expect_hex(hex::lines(include_str!("../fixtures/v1/delivery_qos0.hex")).next().unwrap());
-    wire.say(|out| command::poll(out, 7, 1));
-    wire.expect_silence();
+    for broker in Broker::both("") {
+        let mut wire = broker.open(1);
+        wire.say(|out| command::subscribe(out, 3, b"demo", Qos::AtMostOnce));
+        assert_eq!(wire.frame().kind, 0x05);
+        wire.say(|out| {
+            command::publish(out, 4, Qos::AtMostOnce, b"demo", b"hi");
+            command::poll(out, 6, 1);
+        });
+        wire.expect_hex(hex::lines(include_str!("../fixtures/v1/delivery_qos0.hex")).next().unwrap());
+        wire.say(|out| command::poll(out, 7, 1));
+        wire.expect_silence();
+    }
 }
 
 #[test]
 fn the_lower_qos_of_message_and_subscription_is_that_of_the_delivery() {
-    let broker = Broker::in_memory("");
-    for (subscribed, published) in [(Qos::AtMostOnce, Qos::AtLeastOnce), (Qos::AtLeastOnce, Qos::AtMostOnce)] {
-        let mut wire = broker.open(1);
-        wire.say(|out| {
-            command::subscribe(out, 3, b"lower", subscribed);
-            command::publish(out, 4, published, b"lower", b"hi");
-        });
-        assert_eq!(wire.frame().kind, 0x05);
-        let (correlation, qos) = polled(&mut wire, 1, 9);
-        assert_eq!((correlation, qos), (9, Qos::AtMostOnce), "subscribed {subscribed:?}, published {published:?}");
+    for broker in Broker::both("") {
+        for (subscribed, published) in [(Qos::AtMostOnce, Qos::AtLeastOnce), (Qos::AtLeastOnce, Qos::AtMostOnce)] {
+            let mut wire = broker.open(1);
+            wire.say(|out| {
+                command::subscribe(out, 3, b"lower", subscribed);
+                command::publish(out, 4, published, b"lower", b"hi");
+            });
+            assert_eq!(wire.frame().kind, 0x05);
+            let (correlation, qos) = polled(&mut wire, 1, 9);
+            assert_eq!((correlation, qos), (9, Qos::AtMostOnce), "subscribed {subscribed:?}, published {published:?}");
+        }
     }
 }
 
@@ -196,24 +198,25 @@ fn an_acknowledged_message_is_not_acknowledged_twice() {
 
 #[test]
 fn what_a_lost_session_had_not_acknowledged_waits_for_the_next_of_its_key_and_topic() {
-    let broker = Broker::in_memory("retry_backoff_ms = 600000\nretry_backoff_cap_ms = 600000");
-    let publisher = broker.client_v1();
-    let first = broker.client_v1();
-    let mut subscription = first.subscribe_polled("kept", Qos::AtLeastOnce).unwrap();
-    for value in ["one", "two", "three"] {
-        publisher.publish("kept", value.as_bytes(), &at_least_once()).unwrap();
+    for broker in Broker::both("retry_backoff_ms = 600000\nretry_backoff_cap_ms = 600000") {
+        let publisher = broker.client_v1();
+        let first = broker.client_v1();
+        let mut subscription = first.subscribe_polled("kept", Qos::AtLeastOnce).unwrap();
+        for value in ["one", "two", "three"] {
+            publisher.publish("kept", value.as_bytes(), &at_least_once()).unwrap();
+        }
+        let one = subscription.next_message(Some(PATIENCE)).unwrap().unwrap();
+        assert_eq!(&one.value[..], b"one");
+        subscription.ack(&one).unwrap();
+        first.ping().unwrap();
+        drop((subscription, first));
+        broker.until_subscription("kept", "members", 0);
+        let second = broker.client_v1();
+        let mut subscription = second.subscribe_polled("kept", Qos::AtLeastOnce).unwrap();
+        let mut next = || subscription.next_message(Some(PATIENCE)).unwrap().unwrap().value;
+        assert_eq!((&next()[..], &next()[..]), (&b"two"[..], &b"three"[..]));
+        assert_eq!(broker.subscriptions("kept").len(), 1, "the second session took the first one over");
     }
-    let one = subscription.next_message(Some(PATIENCE)).unwrap().unwrap();
-    assert_eq!(&one.value[..], b"one");
-    subscription.ack(&one).unwrap();
-    first.ping().unwrap();
-    drop((subscription, first));
-    broker.until_subscription("kept", "members", 0);
-    let second = broker.client_v1();
-    let mut subscription = second.subscribe_polled("kept", Qos::AtLeastOnce).unwrap();
-    let mut next = || subscription.next_message(Some(PATIENCE)).unwrap().unwrap().value;
-    assert_eq!((&next()[..], &next()[..]), (&b"two"[..], &b"three"[..]));
-    assert_eq!(broker.subscriptions("kept").len(), 1, "the second session took the first one over");
 }
 
 fn at_least_once() -> blipmq::client::PublishOptions<'static> {
@@ -222,20 +225,22 @@ fn at_least_once() -> blipmq::client::PublishOptions<'static> {
 
 #[test]
 fn a_session_that_nobody_comes_back_for_ends() {
-    let broker = Broker::in_memory("session_expiry_ms = 1");
-    let client = broker.client_v1();
-    drop(client.subscribe_polled("left", Qos::AtLeastOnce).unwrap());
-    assert_eq!(broker.subscriptions("left").len(), 1);
-    drop(client);
-    eventually("the session is gone", || broker.subscriptions("left").is_empty().then_some(()));
+    for broker in Broker::both("session_expiry_ms = 1") {
+        let client = broker.client_v1();
+        drop(client.subscribe_polled("left", Qos::AtLeastOnce).unwrap());
+        assert_eq!(broker.subscriptions("left").len(), 1);
+        drop(client);
+        eventually("the session is gone", || broker.subscriptions("left").is_empty().then_some(()));
+    }
 }
 
 #[test]
 fn a_qos_0_subscription_goes_with_its_connection() {
-    let broker = Broker::in_memory("");
-    let client = broker.client_v1();
-    drop(client.subscribe_polled("left", Qos::AtMostOnce).unwrap());
-    assert_eq!(broker.subscriptions("left").len(), 1);
-    drop(client);
-    eventually("the subscription is gone", || broker.subscriptions("left").is_empty().then_some(()));
+    for broker in Broker::both("") {
+        let client = broker.client_v1();
+        drop(client.subscribe_polled("left", Qos::AtMostOnce).unwrap());
+        assert_eq!(broker.subscriptions("left").len(), 1);
+        drop(client);
+        eventually("the subscription is gone", || broker.subscriptions("left").is_empty().then_some(()));
+    }
 }

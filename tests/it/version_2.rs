@@ -123,23 +123,24 @@ fn a_batch_that_is_damaged_or_compressed_is_refused_and_nothing_of_it_is_deliver
 
 #[test]
 fn batches_go_through_with_keys_headers_and_times() {
-    let broker = Broker::in_memory("");
-    let client = broker.client();
-    let mut subscription = client.subscribe(&SubscribeOptions::new("rich").at_least_once()).unwrap();
-    let mut publisher = client.publisher("rich", ProducerOptions::at_least_once().batch(10, 1 << 20)).unwrap();
-    let headers: &[(&[u8], &[u8])] = &[(b"trace", b"1"), (b"", b"\xFF")];
-    for nth in 0..25u32 {
-        let extras = RecordExtras { key: Some(b"k"), headers };
-        publisher.publish_with(&nth.to_be_bytes(), extras).unwrap();
-    }
-    publisher.flush().unwrap();
-    for nth in 0..25u32 {
-        let message = subscription.next_message(Some(PATIENCE)).unwrap().unwrap();
-        assert_eq!((message.offset, &message.value[..]), (Offset(nth.into()), &nth.to_be_bytes()[..]));
-        assert_eq!(message.key.as_deref(), Some(&b"k"[..]));
-        assert_eq!(message.headers.len(), 2);
-        assert_eq!((&message.headers[1].0[..], &message.headers[1].1[..]), (&b""[..], &b"\xFF"[..]));
-        assert_eq!((message.attempt, message.qos), (1, Qos::AtLeastOnce));
+    for broker in Broker::both("") {
+        let client = broker.client();
+        let mut subscription = client.subscribe(&SubscribeOptions::new("rich").at_least_once()).unwrap();
+        let mut publisher = client.publisher("rich", ProducerOptions::at_least_once().batch(10, 1 << 20)).unwrap();
+        let headers: &[(&[u8], &[u8])] = &[(b"trace", b"1"), (b"", b"\xFF")];
+        for nth in 0..25u32 {
+            let extras = RecordExtras { key: Some(b"k"), headers };
+            publisher.publish_with(&nth.to_be_bytes(), extras).unwrap();
+        }
+        publisher.flush().unwrap();
+        for nth in 0..25u32 {
+            let message = subscription.next_message(Some(PATIENCE)).unwrap().unwrap();
+            assert_eq!((message.offset, &message.value[..]), (Offset(nth.into()), &nth.to_be_bytes()[..]));
+            assert_eq!(message.key.as_deref(), Some(&b"k"[..]));
+            assert_eq!(message.headers.len(), 2);
+            assert_eq!((&message.headers[1].0[..], &message.headers[1].1[..]), (&b""[..], &b"\xFF"[..]));
+            assert_eq!((message.attempt, message.qos), (1, Qos::AtLeastOnce));
+        }
     }
 }
 
@@ -156,118 +157,124 @@ fn the_publisher_hears_partition_offset_count_and_how_safe_it_is() {
 
 #[test]
 fn nothing_is_delivered_beyond_the_credit() {
-    let broker = Broker::in_memory(RETRY_LATER);
-    let client = broker.client();
-    let options = SubscribeOptions::new("credit").at_least_once().credit(0, 0);
-    let mut subscription = client.subscribe(&options).unwrap();
-    let mut publisher = client.publisher("credit", ProducerOptions::at_least_once().batch(10, 1 << 20)).unwrap();
-    (0..30u8).for_each(|nth| publisher.publish(&[nth]).unwrap());
-    publisher.flush().unwrap();
-    assert_eq!(broker.subscription("credit")["delivered"], 0);
-    let mut came = Vec::new();
-    for grant in [3, 12, 15] {
-        subscription.credit(grant, 1 << 20).unwrap();
-        client.ping().unwrap();
-        for _ in 0..grant {
-            came.push(subscription.next_message(Some(PATIENCE)).unwrap().unwrap().value[0]);
+    for broker in Broker::both(RETRY_LATER) {
+        let client = broker.client();
+        let options = SubscribeOptions::new("credit").at_least_once().credit(0, 0);
+        let mut subscription = client.subscribe(&options).unwrap();
+        let mut publisher = client.publisher("credit", ProducerOptions::at_least_once().batch(10, 1 << 20)).unwrap();
+        (0..30u8).for_each(|nth| publisher.publish(&[nth]).unwrap());
+        publisher.flush().unwrap();
+        assert_eq!(broker.subscription("credit")["delivered"], 0);
+        let mut came = Vec::new();
+        for grant in [3, 12, 15] {
+            subscription.credit(grant, 1 << 20).unwrap();
+            client.ping().unwrap();
+            for _ in 0..grant {
+                came.push(subscription.next_message(Some(PATIENCE)).unwrap().unwrap().value[0]);
+            }
+            assert_eq!(broker.subscription("credit")["delivered"], came.len());
         }
-        assert_eq!(broker.subscription("credit")["delivered"], came.len());
+        assert_eq!(came, (0..30).collect::<Vec<u8>>());
     }
-    assert_eq!(came, (0..30).collect::<Vec<u8>>());
 }
 
 #[test]
 fn a_batch_larger_than_the_credit_in_bytes_is_delivered_once() {
-    let broker = Broker::in_memory(RETRY_LATER);
-    let client = broker.client();
-    let options = SubscribeOptions::new("large").at_least_once().credit(0, 0);
-    let mut subscription = client.subscribe(&options).unwrap();
-    for _ in 0..2 {
-        client.publish("large", &[7; 5000], &PublishOptions::at_least_once()).unwrap();
+    for broker in Broker::both(RETRY_LATER) {
+        let client = broker.client();
+        let options = SubscribeOptions::new("large").at_least_once().credit(0, 0);
+        let mut subscription = client.subscribe(&options).unwrap();
+        for _ in 0..2 {
+            client.publish("large", &[7; 5000], &PublishOptions::at_least_once()).unwrap();
+        }
+        subscription.credit(10, 1).unwrap();
+        assert_eq!(subscription.next_message(Some(PATIENCE)).unwrap().unwrap().value.len(), 5000);
+        client.ping().unwrap();
+        assert_eq!(broker.subscription("large")["delivered"], 1, "the credit is overdrawn");
+        subscription.credit(0, 6000).unwrap();
+        assert_eq!(subscription.next_message(Some(PATIENCE)).unwrap().unwrap().offset, Offset(1));
     }
-    subscription.credit(10, 1).unwrap();
-    assert_eq!(subscription.next_message(Some(PATIENCE)).unwrap().unwrap().value.len(), 5000);
-    client.ping().unwrap();
-    assert_eq!(broker.subscription("large")["delivered"], 1, "the credit is overdrawn");
-    subscription.credit(0, 6000).unwrap();
-    assert_eq!(subscription.next_message(Some(PATIENCE)).unwrap().unwrap().offset, Offset(1));
 }
 
 #[test]
 fn one_a_range_and_everything_up_to_can_be_acknowledged() {
-    let broker = Broker::in_memory(RETRY_LATER);
-    let client = broker.client();
-    let mut subscription = client.subscribe(&SubscribeOptions::new("acks").at_least_once().durable("d")).unwrap();
-    let mut publisher = client.publisher("acks", ProducerOptions::at_least_once().batch(5, 1 << 20)).unwrap();
-    (0..20u8).for_each(|nth| publisher.publish(&[nth]).unwrap());
-    publisher.flush().unwrap();
-    let messages: Vec<_> = (0..20).map(|_| subscription.next_message(Some(PATIENCE)).unwrap().unwrap()).collect();
-    let source = messages[0].source;
-    subscription.ack(&messages[3]).unwrap();
-    subscription.ack_range(source, Offset(8), Offset(12)).unwrap();
-    client.ping().unwrap();
-    let row = broker.subscription("acks");
-    assert_eq!((&row["settled_to"], &row["in_flight"]), (&0.into(), &14.into()));
-    subscription.ack_up_to(source, Offset(5)).unwrap();
-    client.ping().unwrap();
-    let row = broker.subscription("acks");
-    assert_eq!((&row["settled_to"], &row["in_flight"]), (&6.into(), &9.into()));
-    drop((subscription, publisher, client));
-    broker.until_subscription("acks", "members", 0);
-    let client = broker.client();
-    let mut subscription = client.subscribe(&SubscribeOptions::new("acks").at_least_once().durable("d")).unwrap();
-    let again: Vec<u64> =
-        (0..9).map(|_| subscription.next_message(Some(PATIENCE)).unwrap().unwrap().offset.0).collect();
-    assert_eq!(again, [6, 7, 13, 14, 15, 16, 17, 18, 19], "only what was not acknowledged comes again");
+    for broker in Broker::both(RETRY_LATER) {
+        let client = broker.client();
+        let mut subscription = client.subscribe(&SubscribeOptions::new("acks").at_least_once().durable("d")).unwrap();
+        let mut publisher = client.publisher("acks", ProducerOptions::at_least_once().batch(5, 1 << 20)).unwrap();
+        (0..20u8).for_each(|nth| publisher.publish(&[nth]).unwrap());
+        publisher.flush().unwrap();
+        let messages: Vec<_> = (0..20).map(|_| subscription.next_message(Some(PATIENCE)).unwrap().unwrap()).collect();
+        let source = messages[0].source;
+        subscription.ack(&messages[3]).unwrap();
+        subscription.ack_range(source, Offset(8), Offset(12)).unwrap();
+        client.ping().unwrap();
+        let row = broker.subscription("acks");
+        assert_eq!((&row["settled_to"], &row["in_flight"]), (&0.into(), &14.into()));
+        subscription.ack_up_to(source, Offset(5)).unwrap();
+        client.ping().unwrap();
+        let row = broker.subscription("acks");
+        assert_eq!((&row["settled_to"], &row["in_flight"]), (&6.into(), &9.into()));
+        drop((subscription, publisher, client));
+        broker.until_subscription("acks", "members", 0);
+        let client = broker.client();
+        let mut subscription = client.subscribe(&SubscribeOptions::new("acks").at_least_once().durable("d")).unwrap();
+        let again: Vec<u64> =
+            (0..9).map(|_| subscription.next_message(Some(PATIENCE)).unwrap().unwrap().offset.0).collect();
+        assert_eq!(again, [6, 7, 13, 14, 15, 16, 17, 18, 19], "only what was not acknowledged comes again");
+    }
 }
 
 #[test]
 fn an_acknowledgement_of_what_was_never_delivered_changes_nothing() {
-    let broker = Broker::in_memory(RETRY_LATER);
-    let client = broker.client();
-    let options = SubscribeOptions::new("early").at_least_once().durable("d").credit(0, 0);
-    let mut subscription = client.subscribe(&options).unwrap();
-    client.publish("early", b"hi", &PublishOptions::at_least_once()).unwrap();
-    subscription.ack_range(0, Offset(0), Offset(10)).unwrap();
-    client.ping().unwrap();
-    assert_eq!(broker.subscription("early")["settled_to"], 0);
-    subscription.credit(1, 1000).unwrap();
-    assert!(subscription.next_message(Some(PATIENCE)).unwrap().is_some());
+    for broker in Broker::both(RETRY_LATER) {
+        let client = broker.client();
+        let options = SubscribeOptions::new("early").at_least_once().durable("d").credit(0, 0);
+        let mut subscription = client.subscribe(&options).unwrap();
+        client.publish("early", b"hi", &PublishOptions::at_least_once()).unwrap();
+        subscription.ack_range(0, Offset(0), Offset(10)).unwrap();
+        client.ping().unwrap();
+        assert_eq!(broker.subscription("early")["settled_to"], 0);
+        subscription.credit(1, 1000).unwrap();
+        assert!(subscription.next_message(Some(PATIENCE)).unwrap().is_some());
+    }
 }
 
 #[test]
 fn subscriptions_start_where_they_are_told() {
-    let broker = Broker::in_memory(RETRY_LATER);
-    let client = broker.client();
-    let _keeper = client.subscribe(&SubscribeOptions::new("start").at_least_once().durable("keeper")).unwrap();
-    let publish = |value: u8| {
-        client.publish("start", &[value], &PublishOptions::at_least_once()).unwrap();
-    };
-    (0..5).for_each(publish);
-    let first = |options: SubscribeOptions| {
+    for broker in Broker::both(RETRY_LATER) {
         let client = broker.client();
-        let mut subscription = client.subscribe(&options.at_least_once()).unwrap();
-        publish(9);
-        subscription.next_message(Some(PATIENCE)).unwrap().unwrap().offset.0
-    };
-    assert_eq!(first(SubscribeOptions::new("start").earliest()), 0);
-    assert_eq!(first(SubscribeOptions::new("start").from_offset(3)), 3);
-    assert_eq!(first(SubscribeOptions::new("start").from_offset(1_000_000)), 7, "as late as there is");
-    assert_eq!(first(SubscribeOptions::new("start")), 8, "the latest");
+        let _keeper = client.subscribe(&SubscribeOptions::new("start").at_least_once().durable("keeper")).unwrap();
+        let publish = |value: u8| {
+            client.publish("start", &[value], &PublishOptions::at_least_once()).unwrap();
+        };
+        (0..5).for_each(publish);
+        let first = |options: SubscribeOptions| {
+            let client = broker.client();
+            let mut subscription = client.subscribe(&options.at_least_once()).unwrap();
+            publish(9);
+            subscription.next_message(Some(PATIENCE)).unwrap().unwrap().offset.0
+        };
+        assert_eq!(first(SubscribeOptions::new("start").earliest()), 0);
+        assert_eq!(first(SubscribeOptions::new("start").from_offset(3)), 3);
+        assert_eq!(first(SubscribeOptions::new("start").from_offset(1_000_000)), 7, "as late as there is");
+        assert_eq!(first(SubscribeOptions::new("start")), 8, "the latest");
+    }
 }
 
 #[test]
 fn a_subscription_that_was_ended_gets_nothing_more_and_a_deleted_one_is_gone() {
-    let broker = Broker::in_memory("");
-    let client = broker.client();
-    for (delete, left) in [(false, 1), (true, 0)] {
-        let topic = format!("end-{delete}");
-        let subscription = client.subscribe(&SubscribeOptions::new(&topic).at_least_once().durable("d")).unwrap();
-        let id = subscription.id();
-        subscription.unsubscribe(delete).unwrap();
-        assert_eq!(broker.subscriptions(&topic).len(), left);
-        client.publish(&topic, b"hi", &PublishOptions::at_least_once()).unwrap();
-        assert_eq!(refused(client.unsubscribe(id, false)), 404);
+    for broker in Broker::both("") {
+        let client = broker.client();
+        for (delete, left) in [(false, 1), (true, 0)] {
+            let topic = format!("end-{delete}");
+            let subscription = client.subscribe(&SubscribeOptions::new(&topic).at_least_once().durable("d")).unwrap();
+            let id = subscription.id();
+            subscription.unsubscribe(delete).unwrap();
+            assert_eq!(broker.subscriptions(&topic).len(), left);
+            client.publish(&topic, b"hi", &PublishOptions::at_least_once()).unwrap();
+            assert_eq!(refused(client.unsubscribe(id, false)), 404);
+        }
     }
 }
 
@@ -280,14 +287,15 @@ fn refused<T: std::fmt::Debug>(result: Result<T, ClientError>) -> u16 {
 
 #[test]
 fn a_second_member_of_an_exclusive_subscription_is_refused_with_409() {
-    let broker = Broker::in_memory("");
-    let (one, two) = (broker.client(), broker.client());
-    let exclusive = SubscribeOptions::new("mine").at_least_once().durable("d");
-    let held = one.subscribe(&exclusive).unwrap();
-    assert_eq!(refused(two.subscribe(&exclusive)), 409);
-    assert_eq!(refused(two.subscribe(&exclusive.clone().shared())), 409);
-    held.unsubscribe(false).unwrap();
-    two.subscribe(&exclusive).unwrap();
+    for broker in Broker::both("") {
+        let (one, two) = (broker.client(), broker.client());
+        let exclusive = SubscribeOptions::new("mine").at_least_once().durable("d");
+        let held = one.subscribe(&exclusive).unwrap();
+        assert_eq!(refused(two.subscribe(&exclusive)), 409);
+        assert_eq!(refused(two.subscribe(&exclusive.clone().shared())), 409);
+        held.unsubscribe(false).unwrap();
+        two.subscribe(&exclusive).unwrap();
+    }
 }
 
 #[test]
@@ -323,16 +331,17 @@ fn a_record_as_large_as_a_frame_allows_goes_through() {
 
 #[test]
 fn a_settled_when_sent_subscription_needs_no_acknowledgements() {
-    let broker = Broker::in_memory("retry_backoff_ms = 1");
-    let client = broker.client();
-    let options = SubscribeOptions::new("auto").at_least_once().durable("d").auto_acknowledge();
-    let mut subscription = client.subscribe(&options).unwrap();
-    for _ in 0..10 {
-        client.publish("auto", b"hi", &PublishOptions::at_least_once()).unwrap();
-        assert_eq!(subscription.next_message(Some(PATIENCE)).unwrap().unwrap().attempt, 1);
+    for broker in Broker::both("retry_backoff_ms = 1") {
+        let client = broker.client();
+        let options = SubscribeOptions::new("auto").at_least_once().durable("d").auto_acknowledge();
+        let mut subscription = client.subscribe(&options).unwrap();
+        for _ in 0..10 {
+            client.publish("auto", b"hi", &PublishOptions::at_least_once()).unwrap();
+            assert_eq!(subscription.next_message(Some(PATIENCE)).unwrap().unwrap().attempt, 1);
+        }
+        let row = broker.subscription("auto");
+        assert_eq!((&row["settled_to"], &row["redelivered"]), (&10.into(), &0.into()));
     }
-    let row = broker.subscription("auto");
-    assert_eq!((&row["settled_to"], &row["redelivered"]), (&10.into(), &0.into()));
 }
 
 #[test]
@@ -348,16 +357,17 @@ fn a_silent_subscription_says_nothing() {
 
 #[test]
 fn a_nack_with_a_delay_brings_the_message_again() {
-    let broker = Broker::in_memory(RETRY_LATER);
-    let client = broker.client();
-    let mut subscription = client.subscribe(&SubscribeOptions::new("nack").at_least_once()).unwrap();
-    client.publish("nack", b"hi", &PublishOptions::at_least_once()).unwrap();
-    for attempt in 1..=3 {
-        let message = subscription.next_message(Some(PATIENCE)).unwrap().unwrap();
-        assert_eq!(message.attempt, attempt);
-        subscription.nack(&message, Duration::from_millis(1)).unwrap();
+    for broker in Broker::both(RETRY_LATER) {
+        let client = broker.client();
+        let mut subscription = client.subscribe(&SubscribeOptions::new("nack").at_least_once()).unwrap();
+        client.publish("nack", b"hi", &PublishOptions::at_least_once()).unwrap();
+        for attempt in 1..=3 {
+            let message = subscription.next_message(Some(PATIENCE)).unwrap().unwrap();
+            assert_eq!(message.attempt, attempt);
+            subscription.nack(&message, Duration::from_millis(1)).unwrap();
+        }
+        let last = subscription.next_message(Some(PATIENCE)).unwrap().unwrap();
+        subscription.ack(&last).unwrap();
+        eventually("nothing is in flight", || (broker.subscription("nack")["in_flight"] == 0).then_some(()));
     }
-    let last = subscription.next_message(Some(PATIENCE)).unwrap().unwrap();
-    subscription.ack(&last).unwrap();
-    eventually("nothing is in flight", || (broker.subscription("nack")["in_flight"] == 0).then_some(()));
 }

@@ -1,6 +1,6 @@
 //! Version 2: record batches by alias in, pushed record batches against credit out.
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 
 use super::handshake::{Handshake, refused};
 use super::{Acknowledged, Dialect, Hear, Listen, Listening, Publishing};
@@ -277,7 +277,7 @@ fn length(batch: &[u8], at: usize) -> Option<(usize, usize)> {
 #[cfg(test)]
 pub fn deliver_frame(deliver: &Deliver, batch: &[u8]) -> Vec<u8> {
     let mut out = crate::protocol::native::reply::deliver_head(deliver, batch.len()).to_vec();
-    out.put_slice(batch);
+    out.extend_from_slice(batch);
     out
 }
 

@@ -15,7 +15,7 @@ pub const SENTENCE: &str = "everything outstanding finishes once faults stop";
 impl Finish {
     /// Something that is still owed.
     pub fn owed(book: &Book) -> Option<String> {
-        let subs = book.subs.iter().filter(|(_, sub)| sub.alive && sub.wanted.qos == Qos::AtLeastOnce);
+        let subs = book.subs.iter().filter(|(_, sub)| sub.alive && !sub.split && sub.wanted.qos == Qos::AtLeastOnce);
         for (id, sub) in subs {
             let owed = book.messages.iter().find(|(message, of)| is_owed(sub, *message, of));
             if let Some((message, of)) = owed {

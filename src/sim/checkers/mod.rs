@@ -77,15 +77,6 @@ impl Checkers {
                 subscribed(book, now, sub, said);
                 Ok(())
             }
-            Fact::Source { sub, topic, next_offset } => {
-                let sub = book.subs.of_mut(sub);
-                let uncertain = sub.uncertain;
-                let source = sub.sources.entry(topic).or_default();
-                if source.start.is_none() || uncertain {
-                    source.start = Some(next_offset);
-                }
-                Ok(())
-            }
             Fact::Sent { sub, link, records, bytes } => self.bounds.sent(book, sub, link, (records, bytes)),
             Fact::Delivered(delivery) => self.delivery(book, now, &delivery),
             Fact::Credited { sub, link, messages, bytes } => {
@@ -127,10 +118,12 @@ impl Checkers {
     }
 }
 
-/// A refusal is the broker's word that it does not have it; except that a failed device may have it all the same.
+/// A refusal is the broker's word that it does not have it; except that a failed device may have it all the same, and
+/// that what was said before may have been taken then.
 fn refused(book: &mut Book, ids: &[MessageId], code: u16) {
-    if code != 500 {
-        ids.iter().for_each(|id| book.messages.of_mut(*id).refused = true);
+    for id in ids {
+        let message = book.messages.of_mut(*id);
+        message.refused |= code != 500 && message.sayings == 1;
     }
 }
 

@@ -40,6 +40,8 @@ impl Promise {
             }
             message.offset = Some(offset);
             message.acked.get_or_insert(now);
+            // What was refused once may be taken when it is said again.
+            message.refused = false;
             log = Some(message.log);
         }
         log.map_or(Ok(()), |log| self.window(book, log))
@@ -56,8 +58,9 @@ impl Promise {
     /// How much a power loss would take at this moment.
     fn window(&self, book: &Book, log: LogId) -> Checked {
         let FsyncPolicy::EveryN(most) = self.fsync else { return Ok(()) };
-        let exposed = book.messages.iter().filter(|(_, message)| message.log == log && exposed(message)).count();
-        must(exposed <= most as usize, WINDOW, || format!("log {log}: {exposed}, every_n:{most}"))
+        let exposed = book.messages.iter().filter(|(_, message)| message.log == log && exposed(message));
+        let exposed: Vec<u32> = exposed.map(|(id, _)| id.0).collect();
+        must(exposed.len() <= most as usize, WINDOW, || format!("log {log}: messages {exposed:?}, every_n:{most}"))
     }
 
     /// Power is about to be lost.

@@ -66,7 +66,7 @@ pub enum Part {
 
 impl Line {
     /// A correlation id of this client, never used again.
-    pub fn next(&mut self) -> u64 {
+    pub fn next_correlation(&mut self) -> u64 {
         self.correlation += 1;
         self.correlation
     }
@@ -158,9 +158,9 @@ impl Client {
     }
 
     fn greet(&mut self) {
-        let hello = self.line.next();
+        let hello = self.line.next_correlation();
         command::hello(&mut self.line.out, hello, self.version.into());
-        self.auth = self.line.next();
+        self.auth = self.line.next_correlation();
         command::auth(&mut self.line.out, self.auth, &self.key);
     }
 

@@ -39,7 +39,8 @@ const BATCH_BYTES: usize = 24 * 1024;
 pub struct Publisher {
     plan: PublisherPlan,
     left: u32,
-    sequence: BTreeMap<TopicId, i32>,
+    /// By topic: the epoch and the next sequence number.
+    sequence: BTreeMap<TopicId, (i16, i32)>,
     builder: BatchBuilder,
     unanswered: VecDeque<Unanswered>,
     /// To be said again before anything new.
@@ -72,7 +73,7 @@ impl Publisher {
     pub fn begin(&mut self, line: &mut Line, hands: &mut Hands<'_>) {
         if self.plan.version == 2 {
             for topic in &self.plan.topics {
-                let correlation = line.next();
+                let correlation = line.next_correlation();
                 let name = hands.book.name(*topic).as_bytes().to_vec();
                 command::alias(&mut line.out, correlation, alias_of(*topic), &name);
             }
@@ -122,7 +123,7 @@ impl Publisher {
     fn publish_v1(&mut self, line: &mut Line, hands: &mut Hands<'_>, dice: &mut Dice, to: (TopicId, Qos)) {
         let id = self.message(hands, dice, to, (0, false));
         let value = hands.book.messages.value(id);
-        let correlation = line.next();
+        let correlation = line.next_correlation();
         command::publish(&mut line.out, correlation, to.1, hands.book.name(to.0).as_bytes(), &value);
     }
 
@@ -146,14 +147,14 @@ impl Publisher {
     }
 
     fn next_sequence(&mut self, topic: TopicId, count: u32) -> Producer {
-        let next = self.sequence.entry(topic).or_default();
+        let (epoch, next) = self.sequence.entry(topic).or_default();
         let base_sequence = *next;
         *next += count as i32;
-        Producer { id: 1000 + self.plan.number as i64, epoch: 0, base_sequence }
+        Producer { id: 1000 + self.plan.number as i64, epoch: *epoch, base_sequence }
     }
 
     fn say(&mut self, line: &mut Line, unanswered: Unanswered) {
-        let correlation = line.next();
+        let correlation = line.next_correlation();
         command::publish_batch(&mut line.out, correlation, &unanswered.said, &unanswered.batch);
         if unanswered.said.acknowledge {
             self.unanswered.push_back(Unanswered { correlation, ..unanswered });
@@ -161,8 +162,21 @@ impl Publisher {
     }
 
     pub fn told(&mut self, correlation: u64, response: &Response<'_>) {
+        let Some(at) = self.unanswered.iter().position(|unanswered| unanswered.correlation == correlation) else {
+            return;
+        };
         if matches!(response, Response::Published(_) | Response::Nack { .. }) {
-            self.unanswered.retain(|unanswered| unanswered.correlation != correlation);
+            let answered = self.unanswered.remove(at);
+            if let (Some(answered), Response::Nack { .. }) = (answered.filter(|said| said.idempotent), response) {
+                self.begin_epoch(answered.said.alias);
+            }
+        }
+    }
+
+    /// A refused batch leaves a gap in the sequence, after which nothing would be taken.
+    fn begin_epoch(&mut self, alias: u32) {
+        for (_, (epoch, next)) in self.sequence.iter_mut().filter(|(topic, _)| alias_of(**topic) == alias) {
+            (*epoch, *next) = (*epoch + 1, 0);
         }
     }
 

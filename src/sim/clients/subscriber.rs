@@ -74,7 +74,7 @@ impl Subscriber {
 
     pub fn begin(&mut self, line: &mut Line, hands: &mut Hands<'_>) {
         self.ask_again = Instant::NEVER;
-        self.asked = line.next();
+        self.asked = line.next_correlation();
         if self.plan.version == 1 {
             let name = hands.book.name(self.plan.topic).as_bytes().to_vec();
             command::subscribe(&mut line.out, self.asked, &name, self.plan.qos);
@@ -121,7 +121,7 @@ impl Subscriber {
                 self.poll(line, hands.now, number);
             }
         } else if !hands.calm && dice.chance(self.plan.unsubscribes_per_mille) {
-            let correlation = line.next();
+            let correlation = line.next_correlation();
             // A shared subscription goes with its last member, and who is the last is for the shards to find out.
             command::unsubscribe(&mut line.out, correlation, number, !self.plan.shared);
             self.number = None;
@@ -131,13 +131,13 @@ impl Subscriber {
     }
 
     fn poll(&mut self, line: &mut Line, now: Instant, number: u64) {
-        let correlation = line.next();
+        let correlation = line.next_correlation();
         command::poll(&mut line.out, correlation, number);
         self.polled = Some(now);
     }
 
     fn reply(&mut self, line: &mut Line, reply: Reply) {
-        let correlation = line.next();
+        let correlation = line.next_correlation();
         match reply {
             Reply::Settle(said) => command::settle(&mut line.out, correlation, &said),
             Reply::Credit(said) => command::credit(&mut line.out, correlation, &said),

@@ -21,7 +21,7 @@ impl Vandal {
             0 => bytes.extend((0..dice.below(100)).map(|_| dice.roll() as u8)),
             1 => command::publish(&mut bytes, 1, Qos::AtLeastOnce, b"t0", b"before any handshake"),
             2 => self.greeted(&mut bytes, |bytes| bytes.put_slice(&[0, 0, 0, 20, 99, 1, 2, 3])),
-            3 => self.greeted(&mut bytes, |bytes| lying_batch(bytes)),
+            3 => self.greeted(&mut bytes, lying_batch),
             4 => self.greeted(&mut bytes, |bytes| command::ack(bytes, 77, 12345)),
             5 => command::auth(&mut bytes, 1, "no such key"),
             _ => {}

@@ -137,6 +137,12 @@ impl Broker {
         Broker::new(&format!("wal = \"off\"\n{keys}"))
     }
 
+    /// A broker without a log, and one with: what a client sees is the same.
+    #[track_caller]
+    pub fn both(keys: &str) -> [Broker; 2] {
+        [Broker::in_memory(keys), Broker::new(keys)]
+    }
+
     /// A broker in a directory that goes with it.
     #[track_caller]
     pub fn new(keys: &str) -> Broker {
@@ -208,6 +214,12 @@ impl Broker {
             let rows = self.subscriptions(topic);
             (rows.len() == 1 && rows[0][field] == wanted).then_some(())
         });
+    }
+
+    /// Waits until a number in a topic's row is what is wanted.
+    #[track_caller]
+    pub fn until_topic(&self, topic: &str, field: &str, wanted: u64) {
+        eventually(&format!("{field} of {topic} is {wanted}"), || (self.topic(topic)[field] == wanted).then_some(()));
     }
 
     /// `blipmq` with these words, its standard input `input`.
