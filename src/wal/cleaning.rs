@@ -186,8 +186,12 @@ impl Log {
     /// What has been written again is found at its new place from now on.
     pub(super) fn moved(&mut self) {
         let written = self.commit.written();
-        while let Some((_, indexed)) = self.cleaner.moves.front().filter(|(end, _)| *end <= written) {
-            self.index.moved(indexed);
+        while let Some((_, batch)) = self.cleaner.moves.front().filter(|(end, _)| *end <= written) {
+            // It may have died on its way.
+            let partition = self.catalog.partitions.get(&batch.partition);
+            if partition.is_some_and(|state| state.start < batch.base.plus(batch.count.into())) {
+                self.index.moved(batch);
+            }
             self.cleaner.moves.pop_front();
         }
     }

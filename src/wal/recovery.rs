@@ -532,10 +532,20 @@ impl Recovery {
         let batch = Indexed { partition, base: header.base, count, lsn, size, appended_at: header.appended_at };
         match (live, header.is_moved()) {
             (true, false) => self.index.append(&batch),
-            (true, true) => self.index.moved(&batch),
+            (true, true) => self.fold_moved(&batch),
             (false, _) => {}
         }
         self.catalog.fold(entry);
+    }
+
+    /// What a run has before a moved batch was dead when it was moved, whether or not the checkpoint knew that yet.
+    fn fold_moved(&mut self, batch: &Indexed) {
+        let run = self.index.find(batch.partition, batch.base);
+        if run.is_some_and(|run| run.base < batch.base && run.lsn < batch.lsn) {
+            self.catalog.start(batch.partition, batch.base);
+            self.index.forget_before(batch.partition, batch.base);
+        }
+        self.index.moved(batch);
     }
 
     /// Believed when it was read twice.
