@@ -82,7 +82,7 @@ impl Shard {
     pub fn connect(&mut self, slot: u32, version: u16, more: impl FnOnce(&mut BytesMut)) -> ConnId {
         let conn = ConnId { shard: ShardId(0), slot, generation: 0 };
         let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        self.tell(Event::Connected { conn, peer, arrival: Arrival::Accepted(Crowd { all: 1, from_address: 1 }) });
+        self.tell(Event::Connected { conn, peer, arrival: Arrival::Accepted(Crowd::default()) });
         let mut say = BytesMut::new();
         command::hello(&mut say, 1, version);
         command::auth(&mut say, 2, KEY);

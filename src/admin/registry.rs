@@ -122,7 +122,11 @@ const LATENCY: &[Metric] = &[
         "From a group's first append to the device's word that it is written.",
         Path::GroupWritten,
     ),
-    histogram("wal_sync_seconds", "From written to synced, of one group.", Path::GroupSynced),
+    histogram(
+        "wal_sync_seconds",
+        "From written to synced, of one group; under every_n and interval_ms mostly the wait that the policy allows.",
+        Path::GroupSynced,
+    ),
 ];
 
 const CONNECTIONS: &[Metric] = &[

@@ -108,9 +108,11 @@ fn workload(arguments: &Arguments, mode: Mode) -> Workload {
     let open = arguments.rate.is_some();
     let size = arguments.size.max(1);
     let batch = arguments.batch.unwrap_or(if open { 1 } else { (BATCH_BYTES / size).clamp(1, BATCH) });
+    let (subscribers, topics) = (arguments.subscribers.unwrap_or(many), arguments.topics.unwrap_or(many));
+    let copies = usize::from(subscribers.div_ceil(topics.max(1))).max(1);
     let pace = match arguments.rate {
         Some(rate) => Pace::Open { rate: rate as f64 },
-        None => Pace::Closed { window: arguments.window.unwrap_or(window(mode, size, batch)) },
+        None => Pace::Closed { window: arguments.window.unwrap_or(window(mode, size, batch, copies)) },
     };
     let stop = match arguments.count {
         Some(count) => Stop::Count(count),
@@ -118,8 +120,8 @@ fn workload(arguments: &Arguments, mode: Mode) -> Workload {
     };
     Workload {
         publishers: arguments.publishers.unwrap_or(many),
-        subscribers: arguments.subscribers.unwrap_or(many),
-        topics: arguments.topics.unwrap_or(many),
+        subscribers,
+        topics,
         size: arguments.size,
         batch,
         pace,
@@ -133,9 +135,10 @@ fn workload(arguments: &Arguments, mode: Mode) -> Workload {
     }
 }
 
-fn window(mode: Mode, size: usize, batch: usize) -> u64 {
+/// What is on its way counts once for every subscriber that gets it.
+fn window(mode: Mode, size: usize, batch: usize, copies: usize) -> u64 {
     let bytes = if mode == Mode::Durable { DURABLE_WINDOW_BYTES } else { WINDOW_BYTES };
-    ((bytes / size) as u64).min(IN_FLIGHT).max(2 * batch as u64)
+    ((bytes / size / copies) as u64).min(IN_FLIGHT).max(4 * batch as u64)
 }
 
 /// The broker on the first CPU and the load on the second, where there are two.

@@ -36,12 +36,19 @@ pub struct Floor {
     pub rate: f64,
     /// CPU nanoseconds of the relay for each.
     pub cpu: Option<f64>,
+    /// Nanoseconds from sent to delivered: middle, and 99 of 100.
+    pub latency: (u64, u64),
 }
 
 impl Floor {
     /// Of a run through the relay.
     pub fn of(outcome: &Outcome) -> Floor {
-        Floor { rate: rate(outcome), cpu: outcome.broker.map(|usage| each(usage.total(), outcome)) }
+        let quantile = |quantile| outcome.latencies.value_at_quantile(quantile);
+        Floor {
+            rate: rate(outcome),
+            cpu: outcome.broker.map(|usage| each(usage.total(), outcome)),
+            latency: (quantile(0.5), quantile(0.99)),
+        }
     }
 }
 
@@ -68,6 +75,9 @@ impl Report {
         let outcome = &self.outcome;
         let bytes = rate(outcome) * self.workload.size as f64;
         let mut parts = vec![format!("{:<8} {} msg/s  {:.0} MB/s", self.name, scaled(rate(outcome)), bytes / 1e6)];
+        if self.workload.durable {
+            parts.push(self.broker.clone());
+        }
         if !outcome.latencies.is_empty() {
             parts.push(quantiles("", &outcome.latencies));
         }
@@ -144,6 +154,8 @@ impl Report {
             "floor": self.floor.map(|floor| json!({
                 "messages_per_second": floor.rate,
                 "cpu_ns_per_message": floor.cpu,
+                "p50": floor.latency.0,
+                "p99": floor.latency.1,
                 "share": rate(outcome) / floor.rate,
             })),
             "device": self.device.as_ref().map(DiskFloor::json),

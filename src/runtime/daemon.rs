@@ -1,11 +1,19 @@
 //! The daemon: from a configuration to an exit code.
 
 use std::io::Write;
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, OnceLock};
 
+use serde_json::Value;
+
+use super::desk::{Desk, Orders, Shards, Terms};
 use super::failure::{Exit, Failure, end_process_on_panic};
 use super::run::{Broker, IO_MEMORY, Prepared, Settings};
-use super::{LogOptionsOf, MakeCore, Makers, memory, service_manager, signals};
+use super::shard::Report;
+use super::{LogOptionsOf, MakeCore, Makers, http, logging, memory, service_manager, signals};
+use crate::admin::figures::Bounds;
+use crate::admin::plan::Order;
 use crate::auth::{Key, KeyRing, Secret, generate};
 use crate::config::{Config, Cores};
 use crate::model::LogId;
@@ -14,7 +22,7 @@ use crate::wal::{Log, LogOptions};
 
 /// Runs the broker until it is told to stop; returns the exit code of the process.
 pub fn run(config: Config) -> i32 {
-    start_logging(&config);
+    logging::start(config.log_format);
     end_process_on_panic();
     memory::keep_what_is_freed();
     match serve(&config) {
@@ -26,38 +34,63 @@ pub fn run(config: Config) -> i32 {
     }
 }
 
-fn start_logging(config: &Config) {
-    let mut builder = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"));
-    if config.log_format == crate::config::LogFormat::Json {
-        builder.format(|out, record| {
-            let line = serde_json::json!({
-                "time": out.timestamp_millis().to_string(),
-                "level": record.level().as_str(),
-                "target": record.target(),
-                "message": record.args().to_string(),
-            });
-            writeln!(out, "{line}")
-        });
-    }
-    // An embedder may have a logger already.
-    let _ = builder.try_init();
-}
-
 fn serve(config: &Config) -> Result<(), Failure> {
     let prepared = Prepared::new(settings(config))?;
     for warning in &prepared.ground().warnings {
         log::warn!("{warning}");
     }
+    let door = http::bind(config.metrics_address())?;
+    let metrics = door.local_addr().unwrap_or(config.metrics_address());
     let keys = keys(config, &prepared)?;
+    let shards = prepared.ground().cores.cpus.len();
+    let orders: Arc<OnceLock<Sender<Report>>> = Arc::default();
+    let terms = terms(config, &keys, shards);
+    let on_loopback = config.metrics_addr.is_loopback();
+    let desk = Arc::new(Desk::new(on_loopback, config.wal_path.clone(), terms, take_orders(orders.clone())));
+    http::start(door, desk.clone()).map_err(no_thread)?;
     let makers = makers(config, &prepared, keys);
-    let lines = introduction(config, &prepared);
+    let lines = introduction(config, &prepared, metrics);
+    let logs = prepared.ground().logs;
     let broker = prepared.start(makers)?;
-    signals::listen(broker.reports()).map_err(|error| {
-        Failure::new(Exit::Unexpected, format!("cannot listen to signals: {error}"), "see the limits of this process")
-    })?;
+    signals::listen(broker.reports()).map_err(no_thread)?;
+    // Nobody else sets it.
+    let _ = orders.set(broker.reports());
+    let (control, gauges, clock) = (broker.control.clone(), broker.gauges.clone(), broker.clock);
+    desk.serving(Shards { control, gauges, clock, logs });
     introduce(&lines, &broker);
     service_manager::ready(&broker.gauges, broker.clock);
-    broker.wait()
+    broker.wait(|| desk.draining())
+}
+
+fn no_thread(error: std::io::Error) -> Failure {
+    Failure::new(Exit::Unexpected, format!("a thread cannot start: {error}"), "see the limits of this process")
+}
+
+/// What the admin API is given of the configuration.
+fn terms(config: &Config, keys: &KeyRing, shards: usize) -> Terms {
+    let bounds = Bounds {
+        connections_max: config.limits.connections_max as u64,
+        memory_max: (config.limits_for(shards).memory_max * shards) as u64,
+    };
+    Terms { keys: keys.clone(), bounds, metrics_per_topic: config.metrics_per_topic }
+}
+
+/// Orders of the admin API: the end is asked for as a signal asks for it.
+fn take_orders(reports: Arc<OnceLock<Sender<Report>>>) -> Orders {
+    Box::new(move |order| match order {
+        Order::Drain => {
+            let report = Report::Signal(signal_hook::consts::SIGTERM);
+            let told = reports.get().is_some_and(|reports| reports.send(report).is_ok());
+            told.then_some(Value::Null).ok_or_else(|| "the broker is starting, or has ended".into())
+        }
+        Order::LogFilter(filter) => {
+            logging::set_filter(&filter)?;
+            log::info!("what is logged now: {filter}");
+            Ok(filter.into())
+        }
+        Order::ShowLogFilter => Ok(logging::filter().into()),
+        Order::Reload => Err("a reload needs a restart here".into()),
+    })
 }
 
 fn settings(config: &Config) -> Settings {
@@ -146,7 +179,7 @@ struct Introduction {
     key: String,
 }
 
-fn introduction(config: &Config, prepared: &Prepared) -> Introduction {
+fn introduction(config: &Config, prepared: &Prepared, metrics: SocketAddr) -> Introduction {
     let plan = &prepared.ground().cores;
     let count = plan.cpus.len();
     let cores = match plan.pinned {
@@ -162,7 +195,7 @@ fn introduction(config: &Config, prepared: &Prepared) -> Introduction {
         true => format!("generated, in {}", config.wal_path.join(crate::config::API_KEY_FILE).display()),
         false => "as configured".into(),
     };
-    Introduction { cores, storage, metrics: config.metrics_address().to_string(), key }
+    Introduction { cores, storage, metrics: metrics.to_string(), key }
 }
 
 /// Lines for people, and the address for whoever started us with port 0. Nobody reading is no reason to stop.

@@ -17,7 +17,7 @@ use super::control::{Mailbox, Order};
 use super::doorkeeper::Doorkeeper;
 use super::failure::{Exit, Failure};
 use super::filesystem::WriteMode;
-use super::gauges::Gauges;
+use super::gauges::{Gauges, add};
 use super::log_device::{self, LogDevice};
 use super::mesh::{self, Ends, Mesh};
 use super::pulse::{self, Pulse};
@@ -33,6 +33,8 @@ const RING_DEPTH: usize = 512;
 const BACKGROUND_SHARES: usize = 50;
 /// A shard says that it is alive.
 const HEARTBEAT: Duration = Duration::from_millis(250);
+/// A sign of life that comes later than this is a stall.
+const LATE: Duration = Duration::from_millis(500);
 /// While a shard starts it looks around this often.
 const STARTING: Duration = Duration::from_millis(5);
 /// After the order to stop, for tasks to close what they hold.
@@ -216,9 +218,15 @@ async fn stay_awake(pulse: Rc<Pulse>) {
 }
 
 async fn heartbeat(shard: Rc<Shard>) {
+    let mut last = shard.clock.now();
     loop {
-        let now = shard.clock.now().timestamp().0;
-        shard.gauges.alive_at_ms.store(now as u64, Ordering::Relaxed);
+        let now = shard.clock.now();
+        shard.gauges.alive_at_ms.store(now.timestamp().0 as u64, Ordering::Relaxed);
+        add(&shard.gauges.stalls, u64::from(now.since(last) > HEARTBEAT + LATE));
+        // What the executor counted since it was last asked.
+        let busy = glommio::executor().executor_stats().total_runtime();
+        add(&shard.gauges.busy_us, busy.as_micros() as u64);
+        last = now;
         sleep(HEARTBEAT).await;
     }
 }

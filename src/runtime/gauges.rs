@@ -32,6 +32,10 @@ pub struct Gauges {
     pub send_waits: AtomicU64,
     /// Parcels that had to wait because the channel to another shard was full.
     pub mesh_waits: AtomicU64,
+    /// Microseconds that the executor worked and did not wait.
+    pub busy_us: AtomicU64,
+    /// Signs of life that came much too late.
+    pub stalls: AtomicU64,
 }
 
 /// Adds to a figure that only the calling shard writes.

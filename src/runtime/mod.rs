@@ -8,6 +8,7 @@
 //! shard      tells the core, acts         connections, connection, reader, writer, outbox, read_buffer
 //!            its sockets, devices, peers  listener, log_device, log_folder, segment_file, mesh
 //!            its tasks                    alarm, bell, turns, pulse
+//! http       metrics, health, admin       desk, process
 //! ```
 
 pub mod alarm;
@@ -19,18 +20,22 @@ pub mod control;
 pub mod cores;
 pub mod daemon;
 pub mod data_dir;
+pub mod desk;
 pub mod doorkeeper;
 pub mod executor;
 pub mod failure;
 pub mod filesystem;
 pub mod gauges;
+pub mod http;
 pub mod listener;
 pub mod log_device;
 pub mod log_folder;
+pub mod logging;
 pub mod memory;
 pub mod mesh;
 pub mod outbox;
 pub mod preflight;
+pub mod process;
 pub mod pulse;
 pub mod read_buffer;
 pub mod reader;

@@ -263,12 +263,13 @@ impl Broker {
         self.sender.clone()
     }
 
-    /// Waits until the process is to end, and ends it in order.
-    pub fn wait(self) -> Result<(), Failure> {
+    /// Waits until the process is to end, and ends it in order; `draining` hears when that begins.
+    pub fn wait(self, draining: impl FnOnce()) -> Result<(), Failure> {
         let failure = loop {
             match self.next_report() {
                 Report::Signal(signal) => {
                     log::info!("signal {signal}: finishing what is in flight");
+                    draining();
                     return self.drain();
                 }
                 Report::Halt { code, reason } => break halted(code, reason),

@@ -29,7 +29,8 @@ impl Core {
     fn committed(&mut self, waiting: Waiting, reached: Reached) {
         let Waiting { partition, base, count, at, from, grave, .. } = waiting;
         let end = base.plus(u64::from(count));
-        self.partitions[partition].committed = end;
+        let partition_state = &mut self.partitions[partition];
+        partition_state.committed = partition_state.committed.max(end);
         self.wake_partition(partition);
         if from.is_some() {
             self.latency.record(Path::PublishAcknowledged, self.now.since(at), count.into());

@@ -3,6 +3,7 @@
 use super::Core;
 use super::publish::Publisher;
 use super::refusal::Refusal;
+use super::shard_log::Waiting;
 use super::stats::Reason;
 use crate::model::record_batch::BatchHeader;
 use crate::protocol::ErrorCode;
@@ -42,9 +43,17 @@ impl Core {
             return;
         }
         let waiting = &mut self.logs[partition.log].waiting;
-        let first = waiting.iter_mut().find(|waiting| waiting.partition == index && waiting.base == base);
-        if let Some(first) = first {
-            first.from = Some(*from);
+        let covers = |waiting: &Waiting| {
+            waiting.partition == index && waiting.base <= base && end <= waiting.base.plus(waiting.count.into())
+        };
+        let Some(at) = waiting.iter().position(covers) else { return };
+        if waiting[at].base == base && waiting[at].count == count {
+            waiting[at].from = Some(*from);
+        } else {
+            // One of many that recovery found and that wait together.
+            let end = waiting[at].end;
+            let again = Waiting { end, partition: index, base, count, from: Some(*from), grave: None, at: self.now };
+            waiting.insert(at + 1, again);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A shard comes back: topics, durable subscriptions and cursors, as the log's catalogue has them.
 
 use super::Core;
-use super::shard_log::ShardLog;
+use super::shard_log::{ShardLog, Waiting};
 use super::subscribe::SubscribeOptions;
 use crate::broker::{Cursor, Durability, InFlight, Partition, Redelivery, Subscription};
 use crate::model::{LogId, PartitionId, Qos, StartAt};
@@ -26,13 +26,42 @@ impl Core {
             partition.ttl_set = meta.ttl_ms;
             self.add_partition(partition);
         }
+        self.doubt_recovered(at);
         for (id, state) in subscriptions {
             let Some(partition) = self.find_partition(at, state.meta.partition) else { continue };
             let cursor = Cursor::restored(state.floor, state.above.iter().copied());
             let sub = self.restored(partition, id, &state.meta, cursor);
             let index = self.add_subscription(sub);
             self.subscriptions[index].detached = Some(self.now);
-            self.trim_settled(partition);
+        }
+        // Not before the last of them is there: what one has settled, another may still be owed.
+        let ours = self.partitions.iter().filter(|(_, partition)| partition.log == at).map(|(index, _)| index);
+        for index in ours.collect::<Vec<_>>() {
+            self.trim_settled(index);
+        }
+    }
+
+    /// What recovery found was written, but perhaps not synced before the process was killed. Until the log says that
+    /// it is committed, it waits as if it had just been published: power may be lost once more.
+    fn doubt_recovered(&mut self, at: usize) {
+        let log = &mut self.logs[at];
+        let end = log.log.appended();
+        if log.log.committed() >= end {
+            return;
+        }
+        for (index, partition) in self.partitions.iter_mut().filter(|(_, partition)| partition.log == at) {
+            let (base, next) = (partition.start, partition.next());
+            partition.committed = base;
+            let count = u32::try_from(next.since(base)).unwrap_or(u32::MAX);
+            log.waiting.push_back(Waiting {
+                end,
+                partition: index,
+                base,
+                count,
+                from: None,
+                grave: None,
+                at: self.now,
+            });
         }
     }
 

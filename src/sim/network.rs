@@ -289,6 +289,15 @@ impl Network {
 
 /// The process's side.
 impl Network {
+    /// Faults have stopped, for the links there are too.
+    pub fn calm(&mut self) {
+        self.faults = NetFaults::calm();
+        for link in &mut self.links {
+            link.piece_max = Limits::READ;
+            link.buffer_max = link.buffer_max.max(Limits::READ);
+        }
+    }
+
     /// Which link a connection is, while the process holds it.
     pub fn link_of(&self, conn: ConnId) -> Option<LinkId> {
         self.by_conn.get(&conn).copied()
@@ -316,7 +325,9 @@ impl Network {
     fn fill_buffer(&mut self, now: Instant, link: LinkId) {
         let state = self.link(link);
         let (ServerSide::Open(conn) | ServerSide::Closing(conn)) = state.server else { return };
-        let taken = state.outbox.len().min(state.buffer_max - state.buffer.len());
+        // What a client that is gone would have read vanishes on the way.
+        let room = if state.client_open { state.buffer_max - state.buffer.len() } else { usize::MAX };
+        let taken = state.outbox.len().min(room);
         if taken == 0 {
             return;
         }
@@ -327,6 +338,10 @@ impl Network {
         let told = (now + Duration::from_nanos(500)).max(state.told_sent);
         state.told_sent = told;
         self.plan(told, NetMoment::Sent(link, conn, taken));
+        if !self.link(link).client_open && self.dice.chance(300) {
+            let when = told + self.delay();
+            self.plan(when, NetMoment::Gone(link, Disconnect::Reset));
+        }
         self.plan_down(now, link);
         self.close_if_written(now, link);
     }

@@ -203,15 +203,15 @@ impl Subs {
         }
     }
 
-    /// The process has ended. `forgets`: what was settled last may not be remembered.
-    pub fn process_ended(&mut self, forgets: bool) {
+    /// The process has ended. `remembers`: what was settled before then is remembered; `None`: nothing is for sure.
+    pub fn process_ended(&mut self, remembers: Option<Instant>) {
         for sub in &mut self.all {
             sub.alive &= sub.key.is_some();
             sub.credit.clear();
             for source in sub.sources.values_mut() {
                 source.front.clear();
                 source.in_flight = 0;
-                source.given.values_mut().for_each(|given| given.process_ended(forgets));
+                source.given.values_mut().for_each(|given| given.process_ended(remembers));
             }
         }
     }
@@ -244,11 +244,9 @@ impl Given {
         }
     }
 
-    fn process_ended(&mut self, forgets: bool) {
+    fn process_ended(&mut self, remembers: Option<Instant>) {
         (self.in_flight, self.times, self.attempt) = (false, 0, 0);
-        if forgets {
-            self.said = false;
-            self.settled_at = None;
-        }
+        self.settled_at = self.settled_at.filter(|at| remembers.is_some_and(|from| *at < from));
+        self.said = self.settled_at.is_some();
     }
 }

@@ -185,3 +185,64 @@ impl ProducerBatch {
         ((i64::from(self.base_sequence) + i64::from(self.count)) & i64::from(i32::MAX)) as i32
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Timestamp;
+
+    fn header(epoch: i16, base_sequence: i32, count: u32) -> BatchHeader {
+        let producer = Some(Producer { id: 5, epoch, base_sequence });
+        let (base_timestamp, max_timestamp) = (Timestamp(0), Timestamp(0));
+        BatchHeader { base_offset: Offset(0), crc: 0, base_timestamp, max_timestamp, producer, count }
+    }
+
+    const PARTITION: PartitionId = PartitionId(1);
+
+    fn after(batches: &[(i16, i32, u32)]) -> Catalog {
+        let mut catalog = Catalog::default();
+        for (nth, (epoch, base_sequence, count)) in batches.iter().enumerate() {
+            let producer = Producer { id: 5, epoch: *epoch, base_sequence: *base_sequence };
+            catalog.remember(PARTITION, producer, *count, Offset(nth as u64 * 100));
+        }
+        catalog
+    }
+
+    #[test]
+    fn a_producer_goes_on_where_it_was_and_a_retry_is_found_again() {
+        let catalog = after(&[(0, 0, 10), (0, 10, 5)]);
+        let check = |epoch, sequence, count| catalog.producer_check(PARTITION, &header(epoch, sequence, count));
+        assert_eq!(check(0, 15, 1), ProducerCheck::Fresh);
+        assert_eq!(check(0, 10, 5), ProducerCheck::Duplicate { base: Offset(100) });
+        assert_eq!(check(0, 0, 10), ProducerCheck::Duplicate { base: Offset(0) });
+        assert_eq!(check(0, 16, 1), ProducerCheck::OutOfOrder);
+        assert_eq!(check(0, 10, 4), ProducerCheck::OutOfOrder);
+    }
+
+    #[test]
+    fn a_new_epoch_starts_over_and_an_old_one_is_refused() {
+        let catalog = after(&[(3, 40, 2)]);
+        assert_eq!(catalog.producer_check(PARTITION, &header(4, 0, 1)), ProducerCheck::Fresh);
+        assert_eq!(catalog.producer_check(PARTITION, &header(2, 42, 1)), ProducerCheck::OutOfOrder);
+        assert_eq!(catalog.producer_check(PartitionId(2), &header(2, 42, 1)), ProducerCheck::Fresh);
+    }
+
+    #[test]
+    fn sequences_wrap_and_only_the_last_batches_are_remembered() {
+        let catalog = after(&[(0, i32::MAX - 1, 4)]);
+        assert_eq!(catalog.producer_check(PARTITION, &header(0, 2, 1)), ProducerCheck::Fresh);
+        let many: Vec<_> = (0..9).map(|nth| (0, nth, 1)).collect();
+        let catalog = after(&many);
+        assert_eq!(catalog.producer_check(PARTITION, &header(0, 3, 1)), ProducerCheck::OutOfOrder);
+        assert_eq!(catalog.producer_check(PARTITION, &header(0, 4, 1)), ProducerCheck::Duplicate { base: Offset(400) });
+    }
+
+    #[test]
+    fn producers_are_bounded() {
+        let mut catalog = Catalog::default();
+        for id in 0..PRODUCERS_MAX as i64 + 10 {
+            catalog.remember(PARTITION, Producer { id, epoch: 0, base_sequence: 0 }, 1, Offset(0));
+        }
+        assert_eq!(catalog.producers.len(), PRODUCERS_MAX);
+    }
+}

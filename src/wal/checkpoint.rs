@@ -13,6 +13,7 @@
 //! |     4 | epoch: entries after this checkpoint have it, or a larger one                                |
 //! |     8 | bytes of a segment                                                                           |
 //! |     8 | end: of the last entry that this checkpoint knows; it was durable before the checkpoint was   |
+//! |     8 | last: where that entry starts; recovery looks whether it is there                             |
 //! |     8 | next: where the first group after it starts                                                  |
 //! |     4 | next partition id                                                                            |
 //! |     4 | next subscription id                                                                         |
@@ -47,6 +48,7 @@ pub(super) struct Checkpoint {
     pub(super) epoch: u32,
     pub(super) segment_size: u64,
     pub(super) end: Lsn,
+    pub(super) last: Lsn,
     pub(super) next: Lsn,
     pub(super) segments: Vec<Lsn>,
     pub(super) holes: BTreeMap<Lsn, Lsn>,
@@ -62,6 +64,7 @@ pub(super) struct Snapshot<'a> {
     pub(super) epoch: u32,
     pub(super) segment_size: u64,
     pub(super) end: Lsn,
+    pub(super) last: Lsn,
     pub(super) next: Lsn,
     pub(super) segments: &'a [Lsn],
     pub(super) holes: &'a BTreeMap<Lsn, Lsn>,
@@ -99,6 +102,7 @@ impl Snapshot<'_> {
         out.put_u32_le(self.epoch);
         out.put_u64_le(self.segment_size);
         out.put_u64_le(self.end.0);
+        out.put_u64_le(self.last.0);
         out.put_u64_le(self.next.0);
         out.put_u32_le(self.catalog.next_partition);
         out.put_u32_le(self.catalog.next_subscription);
@@ -189,10 +193,11 @@ fn take_checkpoint(take: &mut Take<'_>) -> Option<Checkpoint> {
     take.u8()?;
     let epoch = take.u32()?;
     let segment_size = take.u64()?;
-    let (end, next) = (Lsn(take.u64()?), Lsn(take.u64()?));
+    let (end, last, next) = (Lsn(take.u64()?), Lsn(take.u64()?), Lsn(take.u64()?));
     let (next_partition, next_subscription) = (take.u32()?, take.u32()?);
     let block = BLOCK as u64;
-    let sound = segment_size >= 2 * block && segment_size % block == 0 && next.0 % block == 0 && end <= next;
+    let sound =
+        segment_size >= 2 * block && segment_size % block == 0 && next.0 % block == 0 && last <= end && end <= next;
     if !sound || next.0 % segment_size == 0 {
         return None;
     }
@@ -202,7 +207,7 @@ fn take_checkpoint(take: &mut Take<'_>) -> Option<Checkpoint> {
     catalog.next_partition = next_partition;
     catalog.next_subscription = next_subscription;
     let index = take_index(take, segment_size, end)?;
-    Some(Checkpoint { log, clean, epoch, segment_size, end, next, segments, holes, catalog, index })
+    Some(Checkpoint { log, clean, epoch, segment_size, end, last, next, segments, holes, catalog, index })
 }
 
 fn take_many<'a, T>(
@@ -256,4 +261,110 @@ fn take_run(take: &mut Take<'_>) -> Option<Run> {
     let span = u64::from(take.u32()?);
     let (bytes, last_at) = (take.u64()?, Timestamp(take.i64()?));
     Some(Run { base, next, lsn, end: Lsn(lsn.0.checked_add(span)?), bytes, last_at })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::record_batch::{BatchBuilder, Producer};
+    use crate::model::{SubscriptionMode, TopicName};
+    use crate::wal::entry::{Entry, PartitionMeta, SubscriptionMeta};
+    use crate::wal::index::Indexed;
+
+    fn catalog() -> Catalog {
+        let mut catalog = Catalog::default();
+        let partition = PartitionId(4);
+        let meta = PartitionMeta { topic: TopicName::parse(b"orders").unwrap(), number: 0, ttl_ms: 5 };
+        catalog.fold(&Entry::Partition { id: partition, meta });
+        let mut builder = BatchBuilder::new();
+        builder.push(Timestamp(1), b"value");
+        let bytes = builder.finish(Offset(0), Some(Producer { id: 77, epoch: 1, base_sequence: 0 }));
+        let (appended_at, expires_at) = (Timestamp(1), Timestamp(0));
+        catalog.fold(&Entry::Batch { partition, base: Offset(0), count: 1, appended_at, expires_at, bytes });
+        let meta = SubscriptionMeta {
+            partition,
+            name: "billing".into(),
+            mode: SubscriptionMode::Exclusive,
+            start: Offset(0),
+            retry_delay_ms: 1,
+            max_retries: Some(3),
+            dead_letter: None,
+            session: true,
+            created_at: Timestamp(9),
+        };
+        let id = SubscriptionId(2);
+        catalog.fold(&Entry::Subscription { id, meta });
+        catalog.fold(&Entry::Cursor { id, floor: Offset(0), above: vec![(Offset(1), Offset(3))] });
+        catalog
+    }
+
+    fn checkpoint() -> Checkpoint {
+        let mut index = Index::new(1 << 20);
+        let batch = |base, lsn| Indexed {
+            partition: PartitionId(4),
+            base: Offset(base),
+            count: 1,
+            lsn: Lsn(lsn),
+            size: 136,
+            appended_at: Timestamp(1),
+        };
+        index.append(&batch(0, 4096));
+        index.append(&batch(1, 200_000));
+        Checkpoint {
+            log: LogId(3),
+            clean: true,
+            epoch: 8,
+            segment_size: 1 << 20,
+            end: Lsn(200_136),
+            last: Lsn(200_000),
+            next: Lsn(204_800),
+            segments: vec![Lsn(0)],
+            holes: [(Lsn(8192), Lsn(12_288))].into(),
+            catalog: catalog(),
+            index,
+        }
+    }
+
+    fn encode(checkpoint: &Checkpoint) -> Bytes {
+        let Checkpoint { log, clean, epoch, segment_size, .. } = *checkpoint;
+        let Checkpoint { end, last, next, .. } = *checkpoint;
+        let Checkpoint { segments, holes, catalog, index, .. } = checkpoint;
+        Snapshot { log, clean, epoch, segment_size, end, last, next, segments, holes, catalog, index }.encode()
+    }
+
+    #[test]
+    fn a_checkpoint_comes_back_as_it_was() {
+        assert_eq!(Checkpoint::decode(&encode(&checkpoint())), Ok(checkpoint()));
+    }
+
+    #[test]
+    fn a_checkpoint_cut_anywhere_is_refused() {
+        let bytes = encode(&checkpoint());
+        assert!((0..bytes.len()).all(|cut| Checkpoint::decode(&bytes[..cut]).is_err()));
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_checkpoint_is_noticed() {
+        let bytes = encode(&checkpoint());
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.to_vec();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(Checkpoint::decode(&flipped).is_err(), "bit {bit}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn contents_of_random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), cut in 0usize..400) {
+            let _ = take_checkpoint(&mut Take::new(&bytes));
+            let mut whole = encode(&checkpoint()).to_vec();
+            let at = AT_BODY + cut % (whole.len() - AT_BODY);
+            for (byte, noise) in whole[at..].iter_mut().zip(&bytes) {
+                *byte ^= noise;
+            }
+            let _ = take_checkpoint(&mut Take::new(&whole[AT_BODY..]));
+        }
+    }
 }

@@ -93,9 +93,12 @@ impl Log {
 
     fn read_victim(&mut self) -> Option<LogAction> {
         let size = self.segments.size;
+        if self.cleaner.victim.as_ref().is_none_or(|victim| victim.reading) {
+            return None;
+        }
         let ticket = self.ticket();
         let hole = self.cleaner.victim.as_ref().and_then(|victim| self.holes.get(&victim.at).copied());
-        let victim = self.cleaner.victim.as_mut().filter(|victim| !victim.reading)?;
+        let victim = self.cleaner.victim.as_mut()?;
         victim.at = hole.unwrap_or(victim.at);
         let end = victim.segment.plus(size);
         if victim.at >= end || self.index.live_in(victim.segment) == 0 {

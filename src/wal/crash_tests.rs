@@ -181,7 +181,7 @@ fn live_through(policy: FsyncPolicy, seed: u64, steps: usize, power: bool) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn a_kill_loses_nothing_acknowledged(policy in policies(), seed: u64) {

@@ -380,3 +380,139 @@ fn with_body(header: Header, body: Bytes) -> (Header, Bytes) {
 fn length_of(body: &[u8]) -> u32 {
     u32::try_from(ENTRY_HEADER + body.len()).expect("a frame bounds every entry")
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::record_batch::BatchBuilder;
+
+    fn batch(values: &[Vec<u8>]) -> Entry {
+        let mut builder = BatchBuilder::new();
+        values.iter().for_each(|value| builder.push(Timestamp(1_700_000_000_000), value));
+        let (base, count) = (Offset(77), builder.count());
+        let bytes = builder.finish(base, None);
+        let (appended_at, expires_at) = (Timestamp(1_700_000_000_001), Timestamp(1_700_000_900_000));
+        Entry::Batch { partition: PartitionId(5), base, count, appended_at, expires_at, bytes }
+    }
+
+    fn subscription(dead_letter: Option<&str>, max_retries: Option<u16>) -> Entry {
+        let meta = SubscriptionMeta {
+            partition: PartitionId(5),
+            name: "billing".into(),
+            mode: SubscriptionMode::Shared,
+            start: Offset(12),
+            retry_delay_ms: 250,
+            max_retries,
+            dead_letter: dead_letter.map(|topic| TopicName::parse(topic.as_bytes()).unwrap()),
+            session: max_retries.is_none(),
+            created_at: Timestamp(1_700_000_000_000),
+        };
+        Entry::Subscription { id: SubscriptionId(9), meta }
+    }
+
+    fn all() -> Vec<Entry> {
+        let meta = PartitionMeta { topic: TopicName::parse(b"orders.eu").unwrap(), number: 3, ttl_ms: 60_000 };
+        let (id, subscriber) = (PartitionId(5), SubscriptionId(9));
+        let above = vec![(Offset(12), Offset(14)), (Offset(20), Offset(21))];
+        vec![
+            batch(&[vec![1; 300], vec![], vec![2; 40]]),
+            Entry::Partition { id, meta },
+            Entry::PartitionDeleted { id },
+            Entry::PartitionStart { id, start: Offset(1 << 40) },
+            subscription(None, None),
+            subscription(Some("orders.dead"), Some(7)),
+            Entry::SubscriptionDeleted { id: subscriber },
+            Entry::Cursor { id: subscriber, floor: Offset(10), above },
+            Entry::Cursor { id: subscriber, floor: Offset(10), above: Vec::new() },
+        ]
+    }
+
+    fn encode(entry: Entry, lsn: Lsn) -> Vec<u8> {
+        let (header, body) = entry.into_parts(&mut BytesMut::new());
+        let mut head = Header { lsn, epoch: 4, ..header }.encode();
+        seal(&mut head, &body, Lsn(64), true);
+        [&head[..], &body[..]].concat()
+    }
+
+    fn decode(bytes: &[u8], lsn: Lsn) -> Result<Entry, NotAnEntry> {
+        let header = Header::decode(bytes, lsn)?;
+        let body = bytes.get(ENTRY_HEADER..header.length as usize).ok_or(NotAnEntry::Short(header.size()))?;
+        header.check_body(body).map_err(NotAnEntry::Bad)?;
+        let entry = Entry::from_parts(&header, Bytes::copy_from_slice(body)).map_err(NotAnEntry::Bad)?;
+        entry.ok_or(NotAnEntry::Bad("the end"))
+    }
+
+    const AT: Lsn = Lsn(4096 + 128);
+
+    #[test]
+    fn every_kind_comes_back_as_it_was() {
+        for entry in all() {
+            let bytes = encode(entry.clone(), AT);
+            assert_eq!(decode(&bytes, AT), Ok(entry));
+            let header = Header::decode(&bytes, AT).unwrap();
+            assert!(header.is_last() && !header.is_moved() && header.synced == Lsn(64) && header.epoch == 4);
+            assert_eq!(header.size(), bytes.len().next_multiple_of(8));
+        }
+    }
+
+    #[test]
+    fn an_entry_cut_anywhere_is_short() {
+        for entry in all() {
+            let bytes = encode(entry, AT);
+            for cut in 0..bytes.len() {
+                assert!(matches!(decode(&bytes[..cut], AT), Err(NotAnEntry::Short(needed)) if needed > cut));
+            }
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        for entry in all() {
+            let bytes = encode(entry, AT);
+            for bit in 0..bytes.len() * 8 {
+                let mut flipped = bytes.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                assert!(decode(&flipped, AT).is_err(), "bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_entry_found_elsewhere_is_not_one() {
+        let bytes = encode(batch(&[vec![1; 10]]), AT);
+        assert!(!claims(&bytes, Lsn(AT.0 + 8)) && claims(&bytes, AT));
+        assert_eq!(decode(&bytes, AT.plus(8)), Err(NotAnEntry::Bad("no entry is here")));
+    }
+
+    #[test]
+    fn ranges_of_a_cursor_are_sorted_and_apart_from_its_floor() {
+        let above = vec![(Offset(5), Offset(9))];
+        let bytes = encode(Entry::Cursor { id: SubscriptionId(1), floor: Offset(7), above }, AT);
+        assert!(matches!(decode(&bytes, AT), Err(NotAnEntry::Bad(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn random_bytes_are_never_an_entry(bytes in prop::collection::vec(any::<u8>(), 0..400), lsn: u64) {
+            prop_assert!(decode(&bytes, Lsn(lsn)).is_err());
+        }
+
+        #[test]
+        fn random_bytes_that_claim_their_place_are_never_an_entry(
+            mut bytes in prop::collection::vec(any::<u8>(), 64..400), kind in 0u8..10,
+        ) {
+            bytes[AT_LSN..16].copy_from_slice(&AT.0.to_le_bytes());
+            bytes[AT_KIND] = kind;
+            prop_assert!(decode(&bytes, AT).is_err());
+        }
+
+        #[test]
+        fn bodies_of_random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = body::take_partition(&bytes);
+            let _ = body::take_subscription(&bytes);
+            let _ = body::take_ranges(&bytes, Offset(3));
+        }
+    }
+}

@@ -40,6 +40,8 @@ pub(super) struct GroupCommit {
     sync: Option<SyncFlight>,
     /// A sync up to here was asked for, whatever the policy.
     sync_wanted: Lsn,
+    /// Where the last entry starts, and where it ends.
+    last: Lsn,
     appended: Lsn,
     written: Lsn,
     synced: Lsn,
@@ -90,7 +92,8 @@ pub(super) struct Position {
     pub(super) segment_size: u64,
     /// Everything before is durable.
     pub(super) synced: Lsn,
-    /// The end of the last entry.
+    /// The start and the end of the last entry.
+    pub(super) last: Lsn,
     pub(super) end: Lsn,
     /// Where the next group starts.
     pub(super) next: Lsn,
@@ -125,7 +128,7 @@ pub(super) fn body_max(size: u64) -> usize {
 
 impl GroupCommit {
     pub(super) fn new(policy: FsyncPolicy, position: Position, exists: impl Fn(Lsn) -> bool) -> GroupCommit {
-        let Position { epoch, segment_size, synced, end, next } = position;
+        let Position { epoch, segment_size, synced, last, end, next } = position;
         assert!(synced <= end && end <= next && next.0 % BLOCK as u64 == 0, "recovery knows where the log ends");
         let mut log = GroupCommit {
             policy,
@@ -141,6 +144,7 @@ impl GroupCommit {
             unsynced_records: 0,
             sync: None,
             sync_wanted: end,
+            last,
             appended: end,
             written: end,
             synced,
@@ -171,6 +175,10 @@ impl GroupCommit {
 
     pub(super) fn appended(&self) -> Lsn {
         self.appended
+    }
+
+    pub(super) fn last(&self) -> Lsn {
+        self.last
     }
 
     pub(super) fn written(&self) -> Lsn {
@@ -217,6 +225,7 @@ impl GroupCommit {
         group.used += size;
         group.records += records;
         self.backlog += size;
+        self.last = header.lsn;
         self.appended = group.end();
     }
 
@@ -384,6 +393,175 @@ impl GroupCommit {
             self.allowed += 1;
             self.allowed_records += landed.records;
             self.acknowledgeable = landed.end;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fastrand::Rng;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::wal::entry::end_header;
+
+    const SIZE: u64 = 4 << 20;
+
+    fn log(policy: FsyncPolicy) -> GroupCommit {
+        let (synced, end, next) = (Lsn::ZERO, Lsn::ZERO, Lsn(BLOCK as u64));
+        GroupCommit::new(policy, Position { epoch: 1, segment_size: SIZE, synced, last: end, end, next }, |_| true)
+    }
+
+    fn push(log: &mut GroupCommit, now: u64, body: usize, records: u64) -> Lsn {
+        log.push(Instant(now), end_header(), Bytes::from(vec![0; body]), records)
+    }
+
+    fn write(log: &mut GroupCommit, ticket: u64) -> Group {
+        log.next_write().expect("there is something to write");
+        log.take_group(Ticket(ticket))
+    }
+
+    fn written(log: &mut GroupCommit, ticket: u64) {
+        log.written_one(Instant(0), Ticket(ticket), &mut Timings::default());
+    }
+
+    fn sync(log: &mut GroupCommit, ticket: u64) {
+        let segment = log.next_sync(Instant(0)).expect("a sync is due");
+        log.start_sync(Ticket(ticket), segment);
+        log.synced_one(Instant(0), Ticket(ticket), &mut Timings::default());
+    }
+
+    #[test]
+    fn what_arrives_while_writes_are_in_flight_is_one_group() {
+        let mut log = log(FsyncPolicy::None);
+        for ticket in 0..2 {
+            push(&mut log, 0, 100, 1);
+            assert_eq!(write(&mut log, ticket).pieces.len(), 1);
+        }
+        for _ in 0..50 {
+            push(&mut log, 0, 100, 1);
+        }
+        assert_eq!(log.next_write(), None, "two writes are in flight");
+        written(&mut log, 0);
+        let group = write(&mut log, 2);
+        assert_eq!((group.pieces.len(), group.start), (50, Lsn(3 * BLOCK as u64)));
+    }
+
+    #[test]
+    fn groups_are_cut_at_their_bound_unless_one_entry_is_bigger() {
+        let mut log = log(FsyncPolicy::None);
+        push(&mut log, 0, GROUP_MAX - 1000, 1);
+        push(&mut log, 0, 2000, 1);
+        push(&mut log, 0, 2 * GROUP_MAX, 1);
+        let groups: Vec<_> = (0..2).map(|ticket| write(&mut log, ticket)).collect();
+        assert!(groups[0].used <= GROUP_MAX && groups[1].used <= GROUP_MAX);
+        written(&mut log, 0);
+        assert!(write(&mut log, 2).used > GROUP_MAX);
+    }
+
+    #[test]
+    fn written_moves_in_order_when_writes_are_answered_out_of_order() {
+        let mut log = log(FsyncPolicy::None);
+        let first = push(&mut log, 0, 10, 1);
+        write(&mut log, 0);
+        push(&mut log, 0, 10, 1);
+        write(&mut log, 1);
+        written(&mut log, 1);
+        assert!(log.written() <= first);
+        written(&mut log, 0);
+        assert_eq!((log.written(), log.backlog()), (log.appended(), 0));
+    }
+
+    #[test]
+    fn a_full_segment_ends_with_an_entry_that_says_so() {
+        let mut log = log(FsyncPolicy::None);
+        push(&mut log, 0, body_max(SIZE), 1);
+        let next = push(&mut log, 0, 10, 1);
+        assert_eq!(next, Lsn(SIZE + BLOCK as u64));
+        let group = write(&mut log, 0);
+        assert_eq!((group.pieces.len(), group.used as u64 <= SIZE - BLOCK as u64), (2, true));
+        assert_eq!(group.pieces[1].header[28], entry::Kind::End as u8);
+    }
+
+    #[test]
+    fn under_always_only_what_is_synced_is_committed() {
+        let mut log = log(FsyncPolicy::Always);
+        push(&mut log, 0, 10, 1);
+        write(&mut log, 0);
+        written(&mut log, 0);
+        assert_eq!(log.committed(), Lsn::ZERO);
+        sync(&mut log, 1);
+        assert_eq!(log.committed(), log.appended());
+    }
+
+    #[test]
+    fn an_interval_and_an_idle_tail_are_synced_in_time() {
+        for (policy, ms) in [
+            (FsyncPolicy::Interval(std::time::Duration::from_millis(80)), 40),
+            (FsyncPolicy::EveryN(1000), FsyncPolicy::IDLE_TAIL.as_millis() as u64),
+        ] {
+            let mut log = log(policy);
+            push(&mut log, 0, 10, 1);
+            write(&mut log, 0);
+            written(&mut log, 0);
+            assert_eq!((log.committed(), log.next_sync(Instant(0))), (log.appended(), None));
+            let due = Instant(0).plus_ms(ms);
+            assert_eq!(log.poll_timeout(), Some(due));
+            assert_eq!(log.next_sync(due), Some(Lsn::ZERO));
+        }
+    }
+
+    #[test]
+    fn without_a_policy_a_segment_is_synced_when_the_next_one_is_written() {
+        let mut log = log(FsyncPolicy::None);
+        push(&mut log, 0, body_max(SIZE), 1);
+        push(&mut log, 0, 10, 1);
+        write(&mut log, 0);
+        written(&mut log, 0);
+        assert_eq!(log.next_sync(Instant(u64::MAX - 1)), None);
+        write(&mut log, 1);
+        written(&mut log, 1);
+        assert_eq!(log.next_sync(Instant(0)), Some(Lsn::ZERO));
+    }
+
+    proptest! {
+        #[test]
+        fn no_more_than_n_acknowledged_records_are_ever_unsynced(n in 1u32..60, seed: u64) {
+            let mut log = log(FsyncPolicy::EveryN(n));
+            let mut rng = Rng::with_seed(seed);
+            let (mut ends, mut tickets, mut syncing, mut next) = (Vec::new(), Vec::new(), None, 0);
+            for now in 0..600u64 {
+                match rng.u8(0..6) {
+                    0 | 1 => {
+                        let records = rng.u64(0..20);
+                        let size = rng.usize(0..9000);
+                        push(&mut log, now, size, records);
+                        ends.push((log.appended(), records));
+                    }
+                    2 if log.next_write().is_some() => {
+                        log.take_group(Ticket(next));
+                        tickets.push(next);
+                        next += 1;
+                    }
+                    3 if !tickets.is_empty() => {
+                        let ticket = tickets.swap_remove(rng.usize(0..tickets.len()));
+                        log.written_one(Instant(now), Ticket(ticket), &mut Timings::default());
+                    }
+                    4 => if let Some(segment) = log.next_sync(Instant(now)) {
+                        log.start_sync(Ticket(next), segment);
+                        syncing = Some(next);
+                        next += 1;
+                    },
+                    _ => if let Some(ticket) = syncing.take() {
+                        log.synced_one(Instant(now), Ticket(ticket), &mut Timings::default());
+                    },
+                }
+                let at_risk = ends.iter().filter(|(end, _)| *end <= log.committed() && *end > log.synced());
+                prop_assert!(at_risk.map(|(_, records)| records).sum::<u64>() <= u64::from(n));
+                prop_assert!(log.synced() <= log.committed() && log.committed() <= log.written());
+                let stuck = log.committed() < log.written() && syncing.is_none();
+                prop_assert!(!stuck || log.next_sync(Instant(now)).is_some(), "what waits for a sync gets one");
+            }
         }
     }
 }

@@ -226,3 +226,82 @@ impl Index {
         self.live_total -= bytes;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: u64 = 1 << 20;
+    const P: PartitionId = PartitionId(0);
+
+    fn batch(base: u64, count: u32, lsn: u64) -> Indexed {
+        Indexed {
+            partition: P,
+            base: Offset(base),
+            count,
+            lsn: Lsn(lsn),
+            size: 200,
+            appended_at: Timestamp(lsn as i64),
+        }
+    }
+
+    fn index(batches: &[Indexed]) -> Index {
+        let mut index = Index::new(SIZE);
+        batches.iter().for_each(|batch| index.append(batch));
+        index
+    }
+
+    fn bounds(index: &Index) -> Vec<(u64, u64, u64)> {
+        index.runs(P).map(|run| (run.base.0, run.next.0, run.lsn.0)).collect()
+    }
+
+    #[test]
+    fn batches_near_each_other_are_one_run() {
+        let index =
+            index(&[batch(0, 2, 4096), batch(2, 1, 8192), batch(3, 1, 4096 + RUN_SPAN), batch(4, 1, SIZE + 4096)]);
+        assert_eq!(bounds(&index), [(0, 3, 4096), (3, 4, 4096 + RUN_SPAN), (4, 5, SIZE + 4096)]);
+        assert_eq!((index.live_in(Lsn(0)), index.live_in(Lsn(SIZE)), index.live_total()), (600, 200, 800));
+    }
+
+    #[test]
+    fn nothing_is_added_to_a_run_before_the_fence() {
+        let mut index = index(&[batch(0, 1, 4096)]);
+        index.fence(Lsn(8192));
+        index.append(&batch(1, 1, 8192));
+        assert_eq!(bounds(&index), [(0, 1, 4096), (1, 2, 8192)]);
+    }
+
+    #[test]
+    fn an_offset_is_found_in_its_run_or_the_next() {
+        let index = index(&[batch(5, 2, 4096), batch(20, 1, SIZE + 4096)]);
+        let found = |offset| index.find(P, Offset(offset)).map(|run| run.base.0);
+        assert_eq!([found(0), found(6), found(7), found(20), found(21)], [Some(5), Some(5), Some(20), Some(20), None]);
+        assert!(index.find(PartitionId(9), Offset(0)).is_none());
+    }
+
+    #[test]
+    fn moved_batches_are_found_at_their_new_place_and_free_the_old_one() {
+        let mut index = index(&[batch(0, 2, 4096), batch(2, 1, 8192), batch(3, 1, SIZE + 4096)]);
+        index.moved(&batch(0, 2, 2 * SIZE + 4096));
+        assert_eq!(bounds(&index), [(0, 2, 2 * SIZE + 4096), (2, 3, 4096), (3, 4, SIZE + 4096)]);
+        index.moved(&batch(2, 1, 2 * SIZE + 4296));
+        assert_eq!(bounds(&index), [(0, 3, 2 * SIZE + 4096), (3, 4, SIZE + 4096)]);
+        assert_eq!((index.live_in(Lsn(0)), index.live_in(Lsn(2 * SIZE)), index.live_total()), (0, 400, 600));
+        assert!(index.take_emptied() && !index.take_emptied());
+    }
+
+    #[test]
+    fn a_batch_that_died_on_its_way_is_not_brought_back() {
+        let mut index = index(&[batch(0, 1, 4096)]);
+        index.forget_before(P, Offset(1));
+        index.moved(&batch(0, 1, SIZE + 4096));
+        assert_eq!((bounds(&index), index.live_total(), index.died()), (vec![], 0, 200));
+    }
+
+    #[test]
+    fn a_segment_that_is_gone_takes_its_runs() {
+        let mut index = index(&[batch(0, 1, 4096), batch(1, 1, SIZE + 4096)]);
+        assert_eq!(index.forget_segment(Lsn(0)), 200);
+        assert_eq!((bounds(&index), index.live_total()), (vec![(1, 2, SIZE + 4096)], 200));
+    }
+}

@@ -24,9 +24,11 @@ use crate::model::{FsyncPolicy, Instant, LogId, Lsn, PartitionId, SubscriptionId
 /// What the operator decides about a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogOptions {
+    /// Which log of the data directory it is: written into its files.
     pub log: LogId,
     /// Bytes of a segment, for a log that has none yet; one that has keeps its size.
     pub segment_size: u64,
+    /// What an acknowledgement means.
     pub fsync: FsyncPolicy,
     /// Zero: records do not go by age.
     pub retention_ms: u64,
@@ -39,15 +41,12 @@ pub struct LogOptions {
 /// Whether a log takes what must not be lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogState {
+    /// It does.
     Ready,
     /// There is too little space; ready again by itself when there is.
-    Full {
-        reason: String,
-    },
+    Full { reason: String },
     /// The device failed: nothing more is written, and nothing is tried again.
-    Stopped {
-        failure: LogFailure,
-    },
+    Stopped { failure: LogFailure },
 }
 
 /// The log of one shard, or one of them.
@@ -121,9 +120,11 @@ const CHECKPOINT_EVERY: u64 = 64 * 1024 * 1024;
 const CHECKPOINT_SHARE: u64 = 8;
 
 impl Log {
+    /// Goes on where recovery found the end. Nothing is written before the first checkpoint of this run is saved.
     pub fn new(options: LogOptions, recovered: Recovered) -> Log {
-        let Recovered { epoch, segment_size, synced, end, next, found, catalog, index, holes, stats } = recovered;
-        let position = Position { epoch, segment_size, synced, end, next };
+        let Recovered { epoch, segment_size, synced, last, end, next, .. } = recovered;
+        let Recovered { found, catalog, index, holes, stats, .. } = recovered;
+        let position = Position { epoch, segment_size, synced, last, end, next };
         let mut log = Log {
             commit: GroupCommit::new(options.fsync, position, |segment| found.used.contains(&segment)),
             segments: Segments::new(options.log, segment_size, epoch, found),
@@ -184,7 +185,7 @@ impl Log {
         if self.failure.is_some() || matches!(self.end, Ending::Sealed | Ending::Closed) {
             return self.commit.appended().plus(1);
         }
-        self.check_order(&entry);
+        debug_assert!(self.follows(&entry), "a batch follows the last one of its partition: {entry:?}");
         self.catalog.fold(&entry);
         match &entry {
             Entry::PartitionDeleted { id } => self.index.forget(*id),
@@ -205,11 +206,9 @@ impl Log {
         lsn.plus(size)
     }
 
-    fn check_order(&self, entry: &Entry) {
-        if let Entry::Batch { partition, base, .. } = entry {
-            let next = self.catalog.partitions.get(partition).map(|state| state.next);
-            debug_assert!(next.is_some_and(|next| next <= *base), "a batch follows the last one: {next:?}, {base:?}");
-        }
+    fn follows(&self, entry: &Entry) -> bool {
+        let Entry::Batch { partition, base, .. } = entry else { return true };
+        self.catalog.partitions.get(partition).is_some_and(|state| state.next <= *base)
     }
 
     /// Gives an entry its place.
@@ -368,6 +367,7 @@ impl Log {
             epoch: self.epoch,
             segment_size: self.segments.size,
             end,
+            last: self.commit.last(),
             next: self.commit.next(),
             segments: &segments,
             holes: &self.holes,
@@ -440,6 +440,7 @@ impl Log {
         self.commit.backlog()
     }
 
+    /// Whether QoS 1 is taken. Cheap while it is.
     pub fn state(&self) -> LogState {
         if let Some(failure) = &self.failure {
             return LogState::Stopped { failure: failure.clone() };
@@ -463,6 +464,7 @@ impl Log {
         }
     }
 
+    /// Everything is written, synced and remembered; nothing more is taken or asked for.
     pub fn is_closed(&self) -> bool {
         self.end == Ending::Closed
     }
@@ -471,6 +473,7 @@ impl Log {
         self.end != Ending::No
     }
 
+    /// Counters and gauges, as of the last event.
     pub fn stats(&self) -> &LogStats {
         &self.stats
     }

@@ -3,14 +3,19 @@
 pub mod action;
 mod body;
 pub mod catalog;
+pub mod check;
 mod checkpoint;
 mod cleaning;
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod damage_tests;
 pub mod entry;
 pub mod group_commit;
 mod index;
 pub mod log;
+#[cfg(test)]
+mod log_tests;
 pub mod reading;
 pub mod recovery;
 mod retention;

@@ -9,6 +9,7 @@
 //! | valid entries, none of which knows that `P` was synced       | cut, counted | cut, counted | cut, counted   |
 //! | an entry that says `synced > P`: corruption                  | refuse   | cut, told  | left out, told       |
 //! | a segment of the checkpoint is missing or is not itself       | refuse   | left out, told | left out, told   |
+//! | the last entry that the checkpoint knows is not there        | refuse   | go on, told | go on, told         |
 //! | the checkpoint is damaged, or missing with the log's beginning | refuse | scan what there is, told | the same |
 //! | a format version that is not known                           | refuse   | refuse     | refuse               |
 
@@ -19,7 +20,7 @@ use bytes::Bytes;
 
 use super::catalog::Catalog;
 use super::checkpoint::{Checkpoint, NotACheckpoint};
-use super::entry::{BLOCK, Entry, Header, Kind, NotAnEntry};
+use super::entry::{BLOCK, Entry, Header, Kind, NotAnEntry, claims};
 use super::group_commit::{next_group, segment_of};
 use super::index::{Index, Indexed};
 use super::log::LogOptions;
@@ -35,6 +36,7 @@ pub struct Recovered {
     pub(super) epoch: u32,
     pub(super) segment_size: u64,
     pub(super) synced: Lsn,
+    pub(super) last: Lsn,
     pub(super) end: Lsn,
     pub(super) next: Lsn,
     pub(super) found: Found,
@@ -68,6 +70,8 @@ pub struct RecoveryReport {
     pub end: (Lsn, u64),
     /// Bad places that were cut or left out because the operator said so.
     pub corruptions: Vec<Corruption>,
+    /// Segment files that are not believed and not part of the log: left over from a crash while they were made ready.
+    pub unusable: Vec<(Lsn, &'static str)>,
     /// Batches of partitions that nothing is known of.
     pub orphans: u64,
 }
@@ -96,8 +100,9 @@ pub struct Recovery {
     stage: Stage,
     window: Window,
     asked: usize,
-    /// Where the next entry is expected, where the last one ended, and the epoch it had.
+    /// Where the next entry is expected, where the last one starts and ends, and the epoch it had.
     at: Lsn,
+    last: Lsn,
     end: Lsn,
     epoch: u32,
     /// Whether the last entry was the last of its group.
@@ -127,6 +132,8 @@ struct File {
 #[derive(Debug)]
 enum Stage {
     Headers,
+    /// Is the last entry there that the checkpoint knows?
+    Last,
     Scan,
     Search(Search),
     Done,
@@ -173,6 +180,7 @@ impl Recovered {
             epoch: 1,
             segment_size,
             synced: Lsn::ZERO,
+            last: Lsn::ZERO,
             end: Lsn::ZERO,
             next: Lsn(BLOCK as u64),
             found: Found::default(),
@@ -212,6 +220,7 @@ impl Recovery {
             window: Window::default(),
             asked: 0,
             at: Lsn(block),
+            last: Lsn::ZERO,
             end: Lsn::ZERO,
             epoch: 0,
             whole: true,
@@ -253,6 +262,7 @@ impl Recovery {
         while self.failure.is_none() {
             let advance = match self.stage {
                 Stage::Headers => self.next_segment_header(),
+                Stage::Last => self.look_at_last(),
                 Stage::Scan => self.scan(),
                 Stage::Search(_) => self.search(),
                 Stage::Done => Advance::Done,
@@ -367,7 +377,8 @@ impl Recovery {
     }
 
     fn begin_at(&mut self, checkpoint: Checkpoint) {
-        let Checkpoint { clean, epoch, end, next, segments, holes, catalog, index, .. } = checkpoint;
+        let Checkpoint { clean, epoch, end, last, next, segments, holes, catalog, index, .. } = checkpoint;
+        self.last = last;
         (self.at, self.end, self.epoch, self.epoch_max) = (next, end, epoch, epoch);
         (self.synced, self.catalog, self.index, self.holes) = (end, catalog, index, holes);
         self.index.fence(next);
@@ -383,10 +394,35 @@ impl Recovery {
             }
             self.used.insert(segment);
         }
-        if clean {
-            self.report.clean = true;
+        self.report.clean = clean;
+        if self.used.contains(&segment_of(last, self.size)) && last < end {
+            self.stage = Stage::Last;
+        } else if clean {
             self.stage = Stage::Done;
         }
+    }
+
+    /// A checkpoint is saved after what it knows is durable: if that is not there, the files are not those it was made
+    /// for, or they were damaged.
+    fn look_at_last(&mut self) -> Advance {
+        let Window { start, bytes } = &self.window;
+        let within = *start <= self.last && self.last < self.window.end();
+        let rest = if within { &bytes[self.last.since(*start) as usize..] } else { &[] };
+        match Header::decode(rest, self.last) {
+            Ok(header) if header.end() == self.end => {}
+            Err(NotAnEntry::Short(_)) if !within => {
+                let read = self.read(self.last, 2 * BLOCK as u64);
+                return read.unwrap_or(Advance::Again);
+            }
+            _ if self.doubted != Some(self.last) => {
+                self.doubted = Some(self.last);
+                self.window = Window::default();
+                return Advance::Again;
+            }
+            _ => self.corrupt(self.last, "the last entry that the checkpoint knows is not there"),
+        }
+        self.stage = if self.report.clean { Stage::Done } else { Stage::Scan };
+        Advance::Again
     }
 
     /// Without a checkpoint everything there is has to be looked at; and it has to be everything.
@@ -400,7 +436,7 @@ impl Recovery {
         if first != Lsn::ZERO {
             self.corrupt(first, "the checkpoint is missing, and the log's beginning with it");
             let first = segment_of(first, self.size);
-            (self.at, self.end, self.synced) = (first.plus(BLOCK as u64), first, first);
+            (self.at, self.last, self.end, self.synced) = (first.plus(BLOCK as u64), first, first, first);
         }
     }
 }
@@ -461,6 +497,7 @@ impl Recovery {
         self.epoch = header.epoch;
         self.epoch_max = self.epoch_max.max(header.epoch);
         self.synced = self.synced.max(header.synced);
+        self.last = header.lsn;
         self.end = header.end();
         self.whole = header.is_last();
         self.at = match (header.kind, self.whole) {
@@ -518,11 +555,14 @@ impl Recovery {
         Advance::Again
     }
 
-    /// Whether a whole header of this log stands at a place whose entry is bad.
+    /// Whether an entry of this log stands, or stood, at a place where none is whole.
     fn stands_at(&self, at: Lsn) -> bool {
         let Window { start, bytes } = &self.window;
-        let within = *start <= at && at < self.window.end();
-        within && Header::decode(&bytes[at.since(*start) as usize..], at).is_ok_and(|header| header.epoch >= self.epoch)
+        if at < *start || at >= self.window.end() {
+            return false;
+        }
+        let bytes = &bytes[at.since(*start) as usize..];
+        claims(bytes, at) && Header::decode(bytes, at).map_or(true, |header| header.epoch >= self.epoch)
     }
 }
 
@@ -615,6 +655,9 @@ impl Recovery {
         }
         let odd = self.used.iter().copied().filter(|first| !whole(*first)).collect();
         let ready = |first: Lsn| head <= first && first < frontier && first.0 % self.size == 0;
+        let bad = |(first, file): (&Lsn, &File)| Some((*first, file.bad?));
+        self.report.unusable =
+            self.files.iter().filter_map(bad).filter(|(first, _)| !self.used.contains(first)).collect();
         let unused = self.files.keys().copied().filter(|first| !self.used.contains(first));
         let leftovers = unused.filter(|first| !ready(*first)).collect();
         let used = self.used.into_iter().collect();
@@ -630,6 +673,7 @@ impl Recovery {
             epoch: self.epoch_max + 1,
             segment_size: self.size,
             synced: self.synced.min(self.end),
+            last: self.last,
             end: self.end,
             next,
             found: Found { used, odd, head, frontier, leftovers },
@@ -673,6 +717,12 @@ impl fmt::Display for RecoveryReport {
         if self.segment_size != self.configured_size {
             let (own, configured) = (self.segment_size, self.configured_size);
             write!(f, "; its segments keep their size of {own} bytes, although {configured} are configured")?;
+        }
+        if self.orphans > 0 {
+            write!(f, "; {} batches belong to no partition", self.orphans)?;
+        }
+        for (segment, what) in &self.unusable {
+            write!(f, "; segment {segment} is not used: {what}")?;
         }
         for corruption in &self.corruptions {
             write!(f, "; left out: {corruption}")?;

@@ -87,3 +87,48 @@ impl SegmentHeader {
         Ok(SegmentHeader { first, size, log, epoch })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HEADER: SegmentHeader = SegmentHeader { first: Lsn(3 << 20), size: 1 << 20, log: LogId(2), epoch: 9 };
+
+    #[test]
+    fn a_header_comes_back_as_it_was() {
+        assert_eq!(HEADER.encode().len(), BLOCK);
+        assert_eq!(SegmentHeader::decode(&HEADER.encode()), Ok(HEADER));
+    }
+
+    #[test]
+    fn a_header_cut_anywhere_is_refused() {
+        let block = HEADER.encode();
+        assert!((0..LEN).all(|cut| matches!(SegmentHeader::decode(&block[..cut]), Err(NotASegment::Bad(_)))));
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        for bit in 0..LEN * 8 {
+            let mut block = HEADER.encode().to_vec();
+            block[bit / 8] ^= 1 << (bit % 8);
+            assert!(SegmentHeader::decode(&block).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_block_of_zeros_is_no_header_and_another_version_is_told_apart() {
+        assert!(matches!(SegmentHeader::decode(&[0; BLOCK]), Err(NotASegment::Bad(_))));
+        let mut block = HEADER.encode().to_vec();
+        block[8] = 0;
+        assert_eq!(SegmentHeader::decode(&block), Err(NotASegment::Version(0)));
+    }
+
+    proptest! {
+        #[test]
+        fn random_bytes_are_never_a_header(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+            prop_assert!(SegmentHeader::decode(&bytes).is_err());
+        }
+    }
+}

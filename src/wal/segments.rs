@@ -56,8 +56,12 @@ pub(super) struct Found {
 
 /// Segments are made ready two ahead if the last one was filled within this time.
 const BUSY_MS: u64 = 10_000;
-/// Segments ready ahead at most, where dead ones can be used again.
-const AHEAD_MAX: u64 = 2;
+/// Segments ready ahead, and the same under load.
+const AHEAD: u64 = 1;
+const AHEAD_BUSY: u64 = 2;
+/// Dead segments kept to be made ready next: to use one again costs nothing, to make a new one costs as many writes as
+/// it will ever take.
+const SPARE_MAX: usize = 1;
 
 impl Segments {
     pub(super) fn new(log: LogId, size: u64, epoch: u32, found: Found) -> Segments {
@@ -183,13 +187,13 @@ impl Segments {
             return Some(LogAction::Remove { segment });
         }
         let ahead = self.frontier.since(self.head) / self.size;
-        let wanted = 1 + if self.busy { AHEAD_MAX } else { 1 };
+        let wanted = 1 + if self.busy { AHEAD_BUSY } else { AHEAD };
         let refused = self.refused && self.spare.is_empty();
         let free = !self.preparing && !refused && !self.removing.contains(&self.frontier);
-        if free && (ahead < wanted || (ahead <= AHEAD_MAX && !self.spare.is_empty())) {
+        if free && ahead < wanted {
             return Some(self.prepare());
         }
-        if ahead > AHEAD_MAX || self.spare.len() > 1 {
+        if self.spare.len() > SPARE_MAX {
             let segment = self.spare.pop_front()?;
             self.removing.insert(segment);
             return Some(LogAction::Remove { segment });

@@ -219,27 +219,11 @@ impl Bench {
                 panic!("a place is read")
             };
             assert!(len > 0 && position as usize % BLOCK == 0);
-            let place0 = place;
             let bytes = self.device.read(segment, position, len);
             assert_eq!(bytes.len(), len);
             let before = next;
             for batch in self.log.batches(ticket, partition, &bytes) {
                 let (place, bytes) = batch.expect("nothing is damaged");
-                if place.base > next {
-                    panic!(
-                        "DEBUG wanted {next} got {} at {:?}; {place0:?} {:?} runs {:?} holes {:?}",
-                        place.base,
-                        place,
-                        0,
-                        self.log
-                            .index
-                            .runs(partition)
-                            .filter(|r| r.next.0 + 3 >= next.0 && r.base.0 < next.0 + 30)
-                            .map(|r| (r.base.0, r.next.0, r.lsn.0, r.end.0, r.bytes))
-                            .collect::<Vec<_>>(),
-                        self.log.holes
-                    );
-                }
                 if place.base >= next {
                     next = place.base.plus(place.count.into());
                     batches.push((place.base, place.count, bytes));

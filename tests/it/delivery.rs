@@ -112,7 +112,9 @@ fn members_of_a_shared_subscription_get_each_message_once_between_them() {
             }
             assert_eq!(got, MESSAGES / 3, "they take turns");
         }
-        clients.iter().for_each(|client| drop(client.ping().unwrap()));
+        for client in &clients {
+            client.ping().unwrap();
+        }
         broker.until_subscription("work", "settled_to", MESSAGES);
     }
 }

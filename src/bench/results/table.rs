@@ -109,6 +109,9 @@ fn others(out: &mut String, scenarios: &[Scenario]) {
                 said_spread(scenario.spread("/idle_share_of_a_core"), |share| format!("{:.2}", share * 100.0)),
             );
         }
+        if scenario.figures("/workload/window") == vec![1.0; scenario.passes.len()] {
+            one_at_a_time(out, scenario);
+        }
         if let Some(spread) = scenario.spread("/device/write_4k_sync_ns/p50") {
             let _ = writeln!(
                 out,
@@ -120,6 +123,23 @@ fn others(out: &mut String, scenarios: &[Scenario]) {
             );
         }
     }
+}
+
+/// A window of one message: what a commit takes, against the device and a bare relay's round trip.
+fn one_at_a_time(out: &mut String, scenario: &Scenario) {
+    let said = |pointer: &str| said_spread(scenario.spread(pointer), |nanos| spoken(nanos as u64));
+    let _ = writeln!(
+        out,
+        "{}: one message at a time, delivered p50 {}, p99 {}; acknowledged p50 {}, p99 {}; through the bare relay p50 {}, \
+         p99 {}.\n",
+        scenario.name,
+        said("/latency_ns/p50"),
+        said("/latency_ns/p99"),
+        said("/ack_latency_ns/p50"),
+        said("/ack_latency_ns/p99"),
+        said("/floor/p50"),
+        said("/floor/p99"),
+    );
 }
 
 fn rates(scenario: &Scenario) -> Option<Spread> {

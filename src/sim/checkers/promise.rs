@@ -40,6 +40,8 @@ impl Promise {
             }
             message.offset = Some(offset);
             message.acked.get_or_insert(now);
+            // What was refused once may be taken when it is said again.
+            message.refused = false;
             log = Some(message.log);
         }
         log.map_or(Ok(()), |log| self.window(book, log))

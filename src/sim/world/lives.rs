@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use crate::model::record_batch::BATCH_HEADER;
 use crate::model::{FsyncPolicy, LogId, Lsn, ShardId};
 use crate::shard::{Event, Question};
 use crate::sim::plant::Plant;
 use crate::sim::process::Process;
 use crate::sim::shape::{Ending, Trouble};
 use crate::sim::violation::{Checked, must};
-use crate::wal::{GroupPiece, LogEvent};
+use crate::wal::entry::seal;
+use crate::wal::{ENTRY_HEADER, GroupPiece, LogEvent};
 
 use super::{End, Happening, World};
 
@@ -78,10 +78,10 @@ impl World {
 
     fn drain(&mut self) -> Checked {
         let Some(process) = &self.process else { return Ok(()) };
-        if self.draining {
+        if self.draining.is_some() {
             return Ok(());
         }
-        self.draining = true;
+        self.draining = Some(self.scheduler.now());
         self.trace.note(self.scheduler.now(), "drain", &[]);
         for shard in 0..process.cores.len() as u16 {
             self.tell(ShardId(shard), Event::Ask { token: 1, question: Question::Drain { wait_ms: 200 } })?;
@@ -111,7 +111,7 @@ impl World {
         }
         let now = self.now();
         self.trace.note(now, "process ends", &[ending as u64]);
-        self.draining = false;
+        let drained_from = self.draining.take();
         let power_lost = ending == Ending::PowerCut;
         if power_lost {
             self.lose_power()?;
@@ -120,9 +120,9 @@ impl World {
             self.ledger.killed(&mut self.book.messages, &fates);
             broken.iter().for_each(|log| self.ledger.power_cut(&mut self.book.messages, *log));
         }
-        let forgets = ending != Ending::Graceful;
+        let remembers = drained_from.filter(|_| ending == Ending::Graceful);
         self.witness.process_ended(&mut self.book);
-        self.book.subs.process_ended(forgets);
+        self.book.subs.process_ended(remembers);
         self.doubt_subscriptions(power_lost || self.disk.has_failed);
         self.network.process_ended(now, power_lost);
         self.mesh.process_ended();
@@ -227,7 +227,12 @@ impl World {
         body[len - 2] ^= 0x10;
         let crc = crc32c::crc32c(&body[21..]);
         body[17..21].copy_from_slice(&crc.to_be_bytes());
-        must(len > BATCH_HEADER, COMES_BACK, || "a batch without records".into())?;
+        let before = at - ENTRY_HEADER as u64;
+        let mut header: [u8; ENTRY_HEADER] =
+            self.disk.read(log, segment, before, ENTRY_HEADER)[..].try_into().expect("a header stands before a body");
+        let synced = Lsn(u64::from_le_bytes(header[16..24].try_into().expect("eight bytes")));
+        seal(&mut header, &body, synced, false);
+        self.disk.overwrite(log, segment, before, &header);
         self.disk.overwrite(log, segment, at, &body);
         self.become_rotten();
         Ok(())

@@ -74,8 +74,8 @@ pub struct World {
     /// Nothing is owed since then.
     quiet_since: Option<Instant>,
     ended: Option<End>,
-    /// The process has been asked to end by itself.
-    draining: bool,
+    /// When the process was asked to end by itself.
+    draining: Option<Instant>,
     /// Where record batches stand: log, segment, position, length.
     bodies: Vec<(LogId, Lsn, u64, usize)>,
 }
@@ -146,7 +146,7 @@ impl World {
             rotten: false,
             quiet_since: None,
             ended: None,
-            draining: false,
+            draining: None,
             bodies: Vec::new(),
             dice,
             shape,
@@ -320,7 +320,7 @@ impl World {
         self.calm = true;
         self.disk.faults = super::disk::DiskFaults::calm();
         self.disk.taken = 0;
-        self.network.faults = super::network::NetFaults::calm();
+        self.network.calm();
         self.mesh.calm();
         for index in 0..self.clients.len() {
             self.wake_client(index, self.scheduler.now());

@@ -82,6 +82,7 @@ impl Workspace {
     }
 
     /// Runs a daemon until it says where it listens, or ends.
+    #[allow(clippy::zombie_processes)] // a broker waits for its process when it is dropped
     pub fn spawn(&self, mut command: Command) -> Result<Broker, Ended> {
         static NTH: AtomicUsize = AtomicUsize::new(0);
         let stderr = self.path().join(format!("stderr-{}", NTH.fetch_add(1, Ordering::Relaxed)));
