@@ -15,6 +15,7 @@ const QOS_1: PublishOptions<'static> =
     PublishOptions { qos: Qos::AtLeastOnce, key: None, headers: &[], ttl_ms: 0, must_route: false };
 const RETRY_LATER: &str = "retry_backoff_ms = 600000\n";
 
+#[track_caller]
 fn next(subscription: &mut Subscription) -> Message {
     subscription.next_message(Some(PATIENCE)).unwrap().expect("a message comes")
 }

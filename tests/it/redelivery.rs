@@ -12,6 +12,7 @@ use crate::support::{Broker, PATIENCE, eventually, topic_on};
 const QOS_1: PublishOptions<'static> =
     PublishOptions { qos: Qos::AtLeastOnce, key: None, headers: &[], ttl_ms: 0, must_route: false };
 
+#[track_caller]
 fn next(subscription: &mut Subscription) -> Message {
     subscription.next_message(Some(PATIENCE)).unwrap().expect("a message comes")
 }

@@ -10,6 +10,7 @@ use blipmq::protocol::native::request::What;
 
 use crate::support::{Broker, PATIENCE, eventually, topic_on};
 
+#[track_caller]
 fn next(subscription: &mut Subscription) -> Message {
     subscription.next_message(Some(PATIENCE)).unwrap().expect("a message comes")
 }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use blipmq::client::blocking::{Client, ConnectOptions};
 use blipmq::protocol::native::request::What;
@@ -279,14 +280,26 @@ impl Broker {
     }
 }
 
+impl Broker {
+    /// What is known of a broker in whose story something went wrong.
+    fn tell(&self) {
+        eprintln!("---- the broker at {} wrote:\n{}", self.address, self.log());
+        let options = self.options().connect_timeout(Duration::from_secs(1)).answer_timeout(Duration::from_secs(1));
+        let Ok(client) = Client::connect(&options) else { return };
+        for what in [What::Topics, What::Subscriptions] {
+            eprintln!("{}", client.query(what, 20).unwrap_or_else(|error| error.to_string()));
+        }
+    }
+}
+
 impl Drop for Broker {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.tell();
+        }
         if matches!(self.child.try_wait(), Ok(None)) {
             let _ = self.child.kill();
             let _ = self.child.wait();
-        }
-        if std::thread::panicking() {
-            eprintln!("---- the broker at {} wrote:\n{}", self.address, self.log());
         }
     }
 }
