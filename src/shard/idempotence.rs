@@ -47,6 +47,7 @@ impl Core {
             waiting.partition == index && waiting.base <= base && end <= waiting.base.plus(waiting.count.into())
         };
         let Some(at) = waiting.iter().position(covers) else { return };
+<<<<<<< HEAD
         if waiting[at].base == base && waiting[at].count == count {
             waiting[at].from = Some(*from);
         } else {
@@ -54,6 +55,21 @@ impl Core {
             let end = waiting[at].end;
             let again = Waiting { end, partition: index, base, count, from: Some(*from), grave: None, at: self.now };
             waiting.insert(at + 1, again);
+=======
+        // The first may have come over another connection whose last bytes are late: each connection is answered,
+        // once. It may also be one of many that recovery found and that wait together.
+        let same = |waiting: &&mut Waiting| {
+            let ours = waiting.from.as_ref().is_none_or(|other| other.conn == from.conn);
+            waiting.partition == index && waiting.base == base && waiting.count == count && ours
+        };
+        match waiting.iter_mut().find(same) {
+            Some(first) => first.from = Some(*from),
+            None => {
+                let end = waiting[at].end;
+                let again = Waiting { end, partition: index, base, count, from: Some(*from), grave: None };
+                waiting.insert(at + 1, again);
+            }
+>>>>>>> sim
         }
     }
 }

@@ -129,6 +129,7 @@ impl Messages {
         message.handed.get_or_insert(now);
         message.handed_last = Some(now);
         message.sayings += 1;
+        message.refused = false;
         self.read.push((link, id));
     }
 

@@ -41,6 +41,8 @@ pub struct Sub {
     pub alive: bool,
     /// When the broker first said so.
     pub since: Option<Instant>,
+    /// When it lost a connection: what was under way there counts as an attempt, whether it was seen or not.
+    pub lost: Vec<Instant>,
     /// Version 1: a second session of its key was begun while the first was still held; which one is taken over later
     /// is the broker's choice.
     pub split: bool,
@@ -92,6 +94,7 @@ pub struct Subs {
     by_key: BTreeMap<SubKey, SubId>,
     /// Settled by bytes that the broker has, but perhaps has not come to yet.
     said: Vec<(LinkId, SubId, TopicId, MessageId)>,
+    now: Instant,
 }
 
 impl Subs {
@@ -105,7 +108,17 @@ impl Subs {
             self.by_key.insert(key, id);
         }
         let (sources, credit) = (BTreeMap::new(), BTreeMap::new());
-        self.all.push(Sub { key, wanted, alive: false, since: None, uncertain: false, split: false, sources, credit });
+        self.all.push(Sub {
+            key,
+            wanted,
+            alive: false,
+            since: None,
+            uncertain: false,
+            split: false,
+            lost: Vec::new(),
+            sources,
+            credit,
+        });
         id
     }
 
@@ -175,6 +188,7 @@ impl Subs {
 
     /// The broker has come to everything that it has read from links that it goes on reading.
     pub fn handled(&mut self, now: Instant, reads: impl Fn(LinkId) -> bool) {
+        self.now = now;
         let Subs { all, said, .. } = self;
         said.retain(|(link, sub, topic, message)| {
             let handled = reads(*link);
@@ -189,7 +203,9 @@ impl Subs {
     /// A connection is gone.
     pub fn detach(&mut self, id: SubId, link: LinkId) {
         self.said.retain(|said| said.0 != link || said.1 != id);
+        let now = self.now;
         let sub = self.of_mut(id);
+        sub.lost.push(now);
         sub.credit.remove(&link);
         if sub.key.is_none() {
             sub.alive = false;

@@ -3,7 +3,7 @@
 use crate::model::Qos;
 use crate::sim::book::Book;
 use crate::sim::messages::{Message, MessageId, Stage};
-use crate::sim::subs::{Source, Sub};
+use crate::sim::subs::Sub;
 
 /// Every record that the log has for sure is given to every subscription that is owed it, until it is settled or every
 /// attempt was made.
@@ -35,7 +35,7 @@ fn is_owed(sub: &Sub, id: MessageId, message: &Message) -> bool {
         return false;
     }
     let kept = matches!(message.stage, Stage::Written | Stage::Durable | Stage::Claimed | Stage::Removed);
-    kept && came_after(sub, message) && !is_done(sub.sources.get(&message.topic), id, message)
+    kept && came_after(sub, message) && !is_done(sub, id, message)
 }
 
 /// The message came after the subscription began.
@@ -47,8 +47,13 @@ fn came_after(sub: &Sub, message: &Message) -> bool {
     start.is_some_and(|start| message.offset.is_some_and(|at| at >= start))
 }
 
-fn is_done(source: Option<&Source>, id: MessageId, message: &Message) -> bool {
-    let Some(source) = source else { return false };
+fn is_done(sub: &Sub, id: MessageId, message: &Message) -> bool {
+    let unseen = sub.lost.iter().filter(|at| Some(**at) > message.handed).count();
+    let Some(source) = sub.sources.get(&message.topic) else { return unseen >= usize::from(sub.wanted.attempts_max) };
     let below = message.offset.is_some_and(|at| at < source.floor);
-    below || source.given.get(&id).is_some_and(|given| given.settled || given.exhausted)
+    let given = source.given.get(&id);
+    let attempts = given.map_or(0, |given| usize::from(given.attempt)) + unseen;
+    below
+        || given.is_some_and(|given| given.settled || given.exhausted)
+        || attempts >= usize::from(sub.wanted.attempts_max)
 }

@@ -101,6 +101,10 @@ impl Checkers {
         self.published.delivered(book, delivery)?;
         self.committed.delivered(book, delivery)?;
         self.expiry.delivered(book, now, delivery)?;
+        if delivery.topic != book.messages.of(delivery.id).topic {
+            // A dead letter is a record of its own, and each subscription that gave up makes one.
+            return Ok(());
+        }
         if book.subs.of(delivery.sub).split {
             book.subs.delivered(delivery);
             return Ok(());
