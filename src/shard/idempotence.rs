@@ -52,7 +52,7 @@ impl Core {
         } else {
             // One of many that recovery found and that wait together.
             let end = waiting[at].end;
-            let again = Waiting { end, partition: index, base, count, from: Some(*from), grave: None };
+            let again = Waiting { end, partition: index, base, count, at: self.now, from: Some(*from), grave: None };
             waiting.insert(at + 1, again);
         }
     }

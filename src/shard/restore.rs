@@ -53,7 +53,15 @@ impl Core {
             let (base, next) = (partition.start, partition.next());
             partition.committed = base;
             let count = u32::try_from(next.since(base)).unwrap_or(u32::MAX);
-            log.waiting.push_back(Waiting { end, partition: index, base, count, from: None, grave: None });
+            log.waiting.push_back(Waiting {
+                end,
+                partition: index,
+                base,
+                count,
+                at: self.now,
+                from: None,
+                grave: None,
+            });
         }
     }
 
