@@ -14,7 +14,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("broker", &["model"]),
     ("wal", &["model"]),
     ("shard", &["model", "config", "auth", "protocol", "broker", "wal"]),
-    ("admin", &["model", "config", "shard"]),
+    ("admin", &["model", "config", "auth", "protocol", "wal", "shard"]),
     ("client", &["model", "protocol"]),
     ("bench", &["model", "protocol", "client"]),
     ("sim", &["model", "config", "auth", "protocol", "broker", "wal", "shard", "admin", "client"]),

@@ -53,7 +53,11 @@ impl Core {
         } else {
             // One of many that recovery found and that wait together.
             let end = waiting[at].end;
+<<<<<<< HEAD
             let again = Waiting { end, partition: index, base, count, from: Some(*from), grave: None, at: self.now };
+=======
+            let again = Waiting { end, partition: index, base, count, at: self.now, from: Some(*from), grave: None };
+>>>>>>> admin
             waiting.insert(at + 1, again);
 =======
         // The first may have come over another connection whose last bytes are late: each connection is answered,

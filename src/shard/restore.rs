@@ -58,9 +58,15 @@ impl Core {
                 partition: index,
                 base,
                 count,
+<<<<<<< HEAD
                 from: None,
                 grave: None,
                 at: self.now,
+=======
+                at: self.now,
+                from: None,
+                grave: None,
+>>>>>>> admin
             });
         }
     }

@@ -1,11 +1,13 @@
 //! Which commands there are.
 
+mod admin;
 mod bench;
 mod connect;
 mod duration;
 mod failure;
 #[cfg(test)]
 mod fake_broker;
+mod http;
 mod key;
 mod message;
 mod output;
@@ -44,6 +46,7 @@ enum Command {
     Subs(subs::Arguments),
     Ping(ping::Arguments),
     Key(key::Arguments),
+    Admin(admin::Arguments),
     Bench(Box<bench::Arguments>),
 }
 
@@ -70,6 +73,7 @@ fn run(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Subs(arguments) => subs::run(&arguments, output),
         Command::Ping(arguments) => ping::run(&arguments, output),
         Command::Key(arguments) => key::run(&arguments, output),
+        Command::Admin(arguments) => admin::run(&arguments, output),
         Command::Bench(arguments) => bench::run(&arguments, output),
     }
 }

@@ -18,6 +18,8 @@ pub enum Failure {
     Key(String),
     #[error("cannot reach {addr}: {error}")]
     Unreachable { addr: String, error: ClientError },
+    #[error("cannot reach {0}: {1}")]
+    Listener(String, io::Error),
     #[error("{0}")]
     Broker(ClientError),
     #[error("{0}")]
@@ -57,7 +59,7 @@ impl Failure {
             Failure::Usage(_) => 2,
             Failure::Key(_) => 4,
             Failure::TooFew(_) => 5,
-            Failure::Unreachable { .. } => 3,
+            Failure::Unreachable { .. } | Failure::Listener(..) => 3,
             Failure::Broker(error) => of(error),
         }
     }

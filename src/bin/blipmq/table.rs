@@ -12,10 +12,15 @@ const FIRST: [&str; 5] = ["topic", "pattern", "name", "partition", "id"];
 pub fn write(text: &str, output: &mut Output) -> Result<(), Failure> {
     let unreadable = |_| Failure::Local("the broker's answer is not a JSON array".into());
     let rows: Vec<Value> = serde_json::from_str(text).map_err(unreadable)?;
+    self::rows(&rows, output)
+}
+
+/// Objects, one a line: as they are, or as a table with a heading.
+pub fn rows(rows: &[Value], output: &mut Output) -> Result<(), Failure> {
     if output.is_json() {
         return rows.iter().try_for_each(|row| output.object(row));
     }
-    lines(&rows).iter().try_for_each(|line| output.line(line.as_bytes()))
+    lines(rows).iter().try_for_each(|line| output.line(line.as_bytes()))
 }
 
 fn lines(rows: &[Value]) -> Vec<String> {
@@ -40,7 +45,7 @@ fn columns(rows: &[Value]) -> Vec<&str> {
 }
 
 /// Never empty, so that every line has as many words as columns; never a control character.
-fn cell(value: &Value) -> String {
+pub fn cell(value: &Value) -> String {
     let text = match value {
         Value::Null => String::new(),
         Value::String(text) => text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect(),
