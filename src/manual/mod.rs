@@ -24,17 +24,3 @@ pub mod security {}
 pub mod troubleshooting {}
 #[doc = include_str!("tuning.md")]
 pub mod tuning {}
-#[doc = include_str!("operating.md")]
-pub mod operating {}
-#[doc = include_str!("metrics.md")]
-pub mod metrics {}
-#[doc = include_str!("runbooks.md")]
-pub mod runbooks {}
-#[doc = include_str!("security.md")]
-pub mod security {}
-#[doc = include_str!("troubleshooting.md")]
-pub mod troubleshooting {}
-#[doc = include_str!("faq.md")]
-pub mod faq {}
-#[doc = include_str!("comparison.md")]
-pub mod comparison {}
