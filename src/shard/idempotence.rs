@@ -47,19 +47,6 @@ impl Core {
             waiting.partition == index && waiting.base <= base && end <= waiting.base.plus(waiting.count.into())
         };
         let Some(at) = waiting.iter().position(covers) else { return };
-<<<<<<< HEAD
-        if waiting[at].base == base && waiting[at].count == count {
-            waiting[at].from = Some(*from);
-        } else {
-            // One of many that recovery found and that wait together.
-            let end = waiting[at].end;
-<<<<<<< HEAD
-            let again = Waiting { end, partition: index, base, count, from: Some(*from), grave: None, at: self.now };
-=======
-            let again = Waiting { end, partition: index, base, count, at: self.now, from: Some(*from), grave: None };
->>>>>>> admin
-            waiting.insert(at + 1, again);
-=======
         // The first may have come over another connection whose last bytes are late: each connection is answered,
         // once. It may also be one of many that recovery found and that wait together.
         let same = |waiting: &&mut Waiting| {
@@ -70,10 +57,10 @@ impl Core {
             Some(first) => first.from = Some(*from),
             None => {
                 let end = waiting[at].end;
-                let again = Waiting { end, partition: index, base, count, from: Some(*from), grave: None };
+                let again =
+                    Waiting { end, partition: index, base, count, from: Some(*from), grave: None, at: self.now };
                 waiting.insert(at + 1, again);
             }
->>>>>>> sim
         }
     }
 }

@@ -58,15 +58,9 @@ impl Core {
                 partition: index,
                 base,
                 count,
-<<<<<<< HEAD
-                from: None,
-                grave: None,
-                at: self.now,
-=======
                 at: self.now,
                 from: None,
                 grave: None,
->>>>>>> admin
             });
         }
     }
