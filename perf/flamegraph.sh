@@ -33,7 +33,7 @@ if [ -z "${PID:-}" ]; then
 fi
 [ -n "$PID" ] || { echo "no daemon to record" >&2; exit 1; }
 
-data=$(mktemp /var/tmp/perf-XXXXXX.data)
+data=$(mktemp --tmpdir=/var/tmp --suffix=.data)
 trap 'rm -f "$data"' EXIT
 # DWARF unwinding: the release build keeps no frame pointers. 499 Hz, so as not to beat with timers.
 perf record --quiet --event cpu-clock --freq 499 --call-graph dwarf,16384 --pid "$PID" --output "$data" \

@@ -4,7 +4,7 @@
 source "$(dirname "$0")/lib.sh"
 PATH=${PEERS_PATH:+$PEERS_PATH:}$PATH:/usr/sbin
 CPU=${CPU:-0}
-data=$(mktemp -d /var/tmp/blipmq-peers-XXXXXX)
+data=$(mktemp -d --tmpdir=/var/tmp)
 running=""
 trap 'stop; rm -rf "$data"' EXIT
 

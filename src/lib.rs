@@ -21,11 +21,11 @@
 //! | [`runtime`]  | glommio, sockets, files, clocks, signals: does what the cores ask                                |
 //! | [`client`]   | the client library: a pure session half and a blocking half                                      |
 //! | [`sim`]      | the other world: a seeded scheduler, a disk that loses power, a network that stalls; checkers    |
-//! | [`bench`]    | load and floors, measured                                                                        |
+//! | [`mod@bench`]| load and floors, measured                                                                        |
 //!
 //! To see how it all hangs together, read [`shard::Core`] first: `handle`, `poll`, `poll_timeout`, and `finish_step`.
 //! The way of a message is then `shard/receive.rs`, `publish.rs`, `commit.rs`, `deliver.rs`, `settle.rs`, with
-//! [`wal::Log`] between publish and commit. [`runtime::run`] is where it starts.
+//! [`wal::Log`] between publish and commit. [`runtime::run()`] is where it starts.
 
 pub mod manual;
 

@@ -13,7 +13,7 @@ pub struct Alert {
     pub summary: &'static str,
     /// Labels of the alert beside its severity.
     pub labels: &'static [&'static str],
-    /// Series under which it fires, and under which it does not, by [`Alert::eval_minutes`].
+    /// Series under which it fires, and under which it does not, by the rule's own evaluation.
     pub firing: &'static [Input],
     pub quiet: &'static [Input],
 }
