@@ -215,8 +215,12 @@ impl Core {
             self.end_subscription(conn, subscription, false);
             return;
         }
+        // A shard that begins without credit would never deliver, and so never get any back: each begins with at least
+        // one message and one byte.
+        let shares = state.shards.len() as u64;
+        let least = |credit: u64| if credit == 0 { 0 } else { credit.max(shares) };
         let (credit, subscribed) = (
-            state.credit,
+            (least(state.credit.0), least(state.credit.1)),
             reply::Subscribed { subscription, next_offset: Offset(state.next_offset), sources: state.sources },
         );
         if conn.session.version == 1 {
@@ -284,12 +288,21 @@ impl Core {
         self.patterns.push((link, id));
         let matching: Vec<usize> =
             self.topics.iter().filter(|(topic, _)| pattern.matches(topic.as_str())).map(|(_, index)| *index).collect();
+        let start = if self.is_known(link, id) { StartAt::Earliest } else { start };
         let mut next = 0;
         for (nth, index) in matching.iter().enumerate() {
             let begins = self.attach(link, id, *index, start)?;
             next = if nth == 0 { begins.0 } else { next };
         }
         Ok((matching.len() as u32, next))
+    }
+
+    /// A durable subscription that is back: topics it has no cursor in came while nobody held it, so all of them is new.
+    fn is_known(&mut self, link: LinkIndex, id: u64) -> bool {
+        let Some(binding) = self.links[link].binding(id) else { return false };
+        let name = binding.options.name.clone();
+        let known = |serving: &Serving| serving.sub.is_durable() && serving.sub.name == name;
+        !name.is_empty() && self.subscriptions.iter().any(|(_, serving)| known(serving))
     }
 
     /// A new topic joins the subscriptions whose pattern it matches, from its first record.
