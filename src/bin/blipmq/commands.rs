@@ -18,6 +18,7 @@ mod subs;
 mod subscribe;
 mod table;
 mod topics;
+mod wal;
 
 use std::io::stdout;
 use std::process::ExitCode;
@@ -45,6 +46,7 @@ enum Command {
     Topics(topics::Arguments),
     Subs(subs::Arguments),
     Ping(ping::Arguments),
+    Wal(wal::Arguments),
     Key(key::Arguments),
     Admin(admin::Arguments),
     Bench(Box<bench::Arguments>),
@@ -72,6 +74,7 @@ fn run(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Topics(arguments) => topics::run(&arguments, output),
         Command::Subs(arguments) => subs::run(&arguments, output),
         Command::Ping(arguments) => ping::run(&arguments, output),
+        Command::Wal(arguments) => wal::run(&arguments, output),
         Command::Key(arguments) => key::run(&arguments, output),
         Command::Admin(arguments) => admin::run(&arguments, output),
         Command::Bench(arguments) => bench::run(&arguments, output),
