@@ -68,7 +68,8 @@ impl StoppedLog {
         Ok(Ok(Plan { recovered, report, corruptions, losses }))
     }
 
-    /// Makes a plan last: all it speaks of is synced, then the checkpoint is replaced.
+    /// Makes a plan last: all it speaks of is synced, then the checkpoint is replaced, then files that are not part of
+    /// the log are removed, as the next start would.
     pub fn save(&self, plan: &Plan) -> io::Result<()> {
         for segment in plan.recovered.segments() {
             File::open(log_folder::segment(&self.folder, *segment))?.sync_all()?;
@@ -78,6 +79,9 @@ impl StoppedLog {
         file.write_all(&plan.recovered.checkpoint(self.id))?;
         file.sync_all()?;
         fs::rename(&unfinished, log_folder::checkpoint(&self.folder))?;
+        for leftover in plan.recovered.leftovers() {
+            fs::remove_file(log_folder::segment(&self.folder, *leftover))?;
+        }
         File::open(&self.folder)?.sync_all()
     }
 

@@ -110,6 +110,8 @@ pub struct Recovery {
     size: u64,
     files: BTreeMap<Lsn, File>,
     headers: Vec<Lsn>,
+    /// Files whose names fit no segment.
+    strangers: Vec<Lsn>,
     checkpoint: Option<Checkpoint>,
     stage: Stage,
     window: Window,
@@ -232,6 +234,7 @@ impl Recovery {
             size: options.segment_size,
             headers: files.keys().rev().copied().collect(),
             files,
+            strangers: Vec::new(),
             checkpoint: None,
             stage: Stage::Headers,
             window: Window::default(),
@@ -388,10 +391,11 @@ impl Recovery {
         self.report.segment_size = self.size;
         self.stage = Stage::Scan;
         let strangers: Vec<Lsn> = self.files.keys().copied().filter(|first| first.0 % self.size != 0).collect();
-        for stranger in strangers {
-            self.files.remove(&stranger);
-            self.corrupt(stranger, "no segment of this log begins where this file's name says");
+        for stranger in &strangers {
+            self.files.remove(stranger);
+            self.corrupt(*stranger, "no segment of this log begins where this file's name says");
         }
+        self.strangers = strangers;
         match self.checkpoint.take() {
             Some(checkpoint) => self.begin_at(checkpoint),
             None => self.begin_without(),
@@ -716,7 +720,7 @@ impl Recovery {
         self.report.unusable =
             self.files.iter().filter_map(bad).filter(|(first, _)| !self.used.contains(first)).collect();
         let unused = self.files.keys().copied().filter(|first| !self.used.contains(first));
-        let leftovers = unused.filter(|first| !ready(*first)).collect();
+        let leftovers = unused.filter(|first| !ready(*first)).chain(self.strangers).collect();
         let used = self.used.into_iter().collect();
         let segment = segment_of(self.end, self.size);
         self.report.end = (segment, self.end.since(segment));

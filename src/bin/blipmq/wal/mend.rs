@@ -1,8 +1,8 @@
 //! `blipmq wal truncate` and `skip`: what recovery would do at a start, done beforehand, with a backup.
 //!
 //! All logs are planned before the first byte is written, and all are backed up before the first one is changed. A log
-//! is changed in one step: its checkpoint is replaced by one that remembers what was decided. Segments stay as they are
-//! until the next start writes over what was cut.
+//! is changed in one step: its checkpoint is replaced by one that remembers what was decided. Segments of the log stay as
+//! they are until the next start writes over what was cut; files that are not part of it are removed.
 
 use blipmq::model::RecoveryMode;
 use blipmq::runtime::data_dir::Visit;
