@@ -130,7 +130,15 @@ impl Core {
         if reading {
             self.forget_reads(index);
         }
+        self.tell_corruptions(index);
         self.commit(index);
+    }
+
+    /// Every bad place is told once, whoever meets it.
+    pub(super) fn tell_corruptions(&mut self, index: usize) {
+        for corruption in self.logs[index].log.take_corruptions() {
+            log::error!("corrupt: {corruption}; `blipmq wal check` finds all there is");
+        }
     }
 
     /// Asks each log what it wants done.

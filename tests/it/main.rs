@@ -14,3 +14,4 @@ mod start;
 mod stop;
 mod version_1;
 mod version_2;
+mod wal_command;
