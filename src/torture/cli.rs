@@ -1,9 +1,11 @@
 //! `blipmq torture`: which trials there are.
 
 use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
 
+use super::crash;
 use super::verdict::Verdict;
 use crate::bench::failure::Failure;
 
@@ -34,9 +36,21 @@ pub struct Common {
     pub keep: bool,
 }
 
+impl Common {
+    /// The seed that was given, or one that the time gives; said at once, so that it is known whatever happens.
+    pub fn seed(&self) -> u64 {
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let seed = self.seed.unwrap_or_else(|| now().as_nanos() as u64 % 1_000_000_007);
+        eprintln!("seed {seed}");
+        seed
+    }
+}
+
 /// The trials.
 #[derive(Subcommand, Clone, Debug)]
-pub enum Trial {}
+pub enum Trial {
+    Crash(crash::Arguments),
+}
 
 /// Runs the trial; the verdict is written to standard output.
 pub fn run(arguments: &Arguments, json: bool) -> Result<(), Failure> {
@@ -52,5 +66,7 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<(), Failure> {
 }
 
 fn judge(trial: &Trial) -> Result<(&'static str, u64, Verdict), Failure> {
-    match *trial {}
+    match trial {
+        Trial::Crash(arguments) => crash::run(arguments).map(|(seed, verdict)| ("crash", seed, verdict)),
+    }
 }

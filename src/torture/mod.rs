@@ -5,5 +5,7 @@
 //! with a verdict ([`verdict`]): what was done, how often, and what was broken, which must be nothing.
 
 pub mod cli;
+pub mod crash;
+pub mod crowd;
 pub mod daemon;
 pub mod verdict;

@@ -4,6 +4,7 @@ mod support;
 
 mod bad_input;
 mod command_line;
+mod crash;
 mod delivery;
 mod durability;
 mod in_memory;

@@ -4,6 +4,7 @@ pub mod broker;
 pub mod hex;
 pub mod patience;
 pub mod topics;
+pub mod torture;
 pub mod wire;
 
 pub use broker::{Broker, Ended, Workspace};
