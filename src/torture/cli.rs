@@ -1,0 +1,72 @@
+//! `blipmq torture`: which trials there are.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::soak;
+use super::verdict::Verdict;
+use crate::bench::failure::Failure;
+
+/// Attack the promises of a broker of its own: crashes, disks, networks, overload
+///
+/// Starts `blipmqd` in a directory of its own, does its worst, and checks that nothing acknowledged is lost. Prints the
+/// seed; the same seed makes the same decisions.
+#[derive(Args, Clone, Debug)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub trial: Trial,
+}
+
+/// What every trial takes.
+#[derive(Args, Clone, Debug)]
+pub struct Common {
+    /// Decides everything that chance decides [default: the time]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// The daemon's program [default: blipmqd beside this program]
+    #[arg(long, value_name = "FILE")]
+    pub broker: Option<PathBuf>,
+    /// Where the trial's directory is made; a filesystem that takes direct I/O
+    #[arg(long, value_name = "DIR", default_value = "/var/tmp")]
+    pub data_dir: PathBuf,
+    /// Keep the trial's directory
+    #[arg(long)]
+    pub keep: bool,
+}
+
+impl Common {
+    /// As it was said, or the time.
+    pub fn seed(&self) -> u64 {
+        let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        self.seed.unwrap_or_else(|| now().as_nanos() as u64)
+    }
+}
+
+/// The trials.
+#[derive(Subcommand, Clone, Debug)]
+pub enum Trial {
+    Soak(soak::Soak),
+}
+
+/// Runs the trial; the verdict is written to standard output.
+pub fn run(arguments: &Arguments, json: bool) -> Result<(), Failure> {
+    let (name, seed, verdict) = judge(&arguments.trial)?;
+    match json {
+        true => println!("{}", verdict.to_json(name, seed)),
+        false => println!("trial                        {name}, seed {seed}\n{verdict}"),
+    }
+    match verdict.holds() {
+        true => Ok(()),
+        false => Err(Failure::Local(format!("a promise was broken; again with --seed {seed} --keep"))),
+    }
+}
+
+fn judge(trial: &Trial) -> Result<(&'static str, u64, Verdict), Failure> {
+    match trial {
+        Trial::Soak(soak) => {
+            let seed = soak.common.seed();
+            Ok(("soak", seed, soak::run(soak, seed)?))
+        }
+    }
+}
