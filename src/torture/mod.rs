@@ -8,4 +8,7 @@ pub mod cli;
 pub mod crash;
 pub mod crowd;
 pub mod daemon;
+pub mod http;
+pub mod raw;
+pub mod soak;
 pub mod verdict;
