@@ -7,6 +7,7 @@ mod command_line;
 mod delivery;
 mod durability;
 mod in_memory;
+mod latency;
 mod redelivery;
 mod refusals;
 mod shards;
