@@ -61,9 +61,12 @@ fn tell(report: &RecoveryReport, started: Instant) {
         let (entries, bytes) = (report.cut_entries, report.cut_bytes);
         log::warn!("log {log}: cut {entries} unfinished entries, {bytes} bytes, off its end: written, never synced");
     }
-    if *segments > 0 {
-        let how = if report.clean { "was closed properly" } else { "was not closed" };
-        let took = started.elapsed().as_millis();
-        log::info!("log {log} {how}: {segments} segments, {batches} batches, {records} records read in {took} ms");
+    let took = started.elapsed().as_millis();
+    match report.clean {
+        true => log::info!("log {log} was closed properly: {segments} segments, nothing to scan; back in {took} ms"),
+        false if *segments > 0 => log::info!(
+            "log {log} was not closed: {segments} segments, {batches} batches, {records} records scanned in {took} ms"
+        ),
+        false => {}
     }
 }

@@ -5,6 +5,7 @@ mod support;
 mod bad_input;
 mod command_line;
 mod delivery;
+mod drain;
 mod durability;
 mod in_memory;
 mod latency;
