@@ -1,9 +1,11 @@
 //! `blipmq torture`: which trials there are.
 
 use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
 
+use super::damage;
 use super::verdict::Verdict;
 use crate::bench::failure::Failure;
 
@@ -36,7 +38,9 @@ pub struct Common {
 
 /// The trials.
 #[derive(Subcommand, Clone, Debug)]
-pub enum Trial {}
+pub enum Trial {
+    Damage(damage::Arguments),
+}
 
 /// Runs the trial; the verdict is written to standard output.
 pub fn run(arguments: &Arguments, json: bool) -> Result<(), Failure> {
@@ -52,5 +56,15 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<(), Failure> {
 }
 
 fn judge(trial: &Trial) -> Result<(&'static str, u64, Verdict), Failure> {
-    match *trial {}
+    match trial {
+        Trial::Damage(arguments) => {
+            let seed = seed_of(&arguments.common);
+            Ok(("damage", seed, damage::run(arguments, seed)?))
+        }
+    }
+}
+
+fn seed_of(common: &Common) -> u64 {
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
+    common.seed.unwrap_or_else(now)
 }
