@@ -8,7 +8,7 @@
 //! shard      tells the core, acts         connections, connection, reader, writer, outbox, read_buffer
 //!            its sockets, devices, peers  listener, log_device, log_folder, segment_file, mesh
 //!            its tasks                    alarm, bell, turns, pulse
-//! http       metrics, health, admin       desk, process
+//! http       metrics, health, admin       desk, process, dumps
 //! blipmq wal logs nobody runs             stopped_log
 //! ```
 
@@ -23,6 +23,7 @@ pub mod daemon;
 pub mod data_dir;
 pub mod desk;
 pub mod doorkeeper;
+pub mod dumps;
 pub mod executor;
 pub mod failure;
 pub mod filesystem;

@@ -72,9 +72,12 @@ fn tell(report: &RecoveryReport, started: Instant) {
     if report.orphans > 0 {
         log::error!("log {log}: {} batches belong to no topic that is known, and are left out", report.orphans);
     }
-    if *segments > 0 {
-        let how = if report.clean { "was closed properly" } else { "was not closed" };
-        let took = started.elapsed().as_millis();
-        log::info!("log {log} {how}: {segments} segments, {batches} batches, {records} records read in {took} ms");
+    let took = started.elapsed().as_millis();
+    match report.clean {
+        true => log::info!("log {log} was closed properly: {segments} segments, nothing to scan; back in {took} ms"),
+        false if *segments > 0 => log::info!(
+            "log {log} was not closed: {segments} segments, {batches} batches, {records} records scanned in {took} ms"
+        ),
+        false => {}
     }
 }

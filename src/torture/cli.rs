@@ -5,8 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
 
-use super::damage;
 use super::verdict::Verdict;
+use super::{crash, damage, soak};
 use crate::bench::failure::Failure;
 
 /// Attack the promises of a broker of its own: crashes, disks, networks, overload
@@ -36,10 +36,22 @@ pub struct Common {
     pub keep: bool,
 }
 
+impl Common {
+    /// The seed that was given, or one that the time gives; said at once, so that it is known whatever happens.
+    pub fn seed(&self) -> u64 {
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let seed = self.seed.unwrap_or_else(|| now().as_nanos() as u64 % 1_000_000_007);
+        eprintln!("seed {seed}");
+        seed
+    }
+}
+
 /// The trials.
 #[derive(Subcommand, Clone, Debug)]
 pub enum Trial {
+    Crash(crash::Arguments),
     Damage(damage::Arguments),
+    Soak(soak::Soak),
 }
 
 /// Runs the trial; the verdict is written to standard output.
@@ -57,14 +69,14 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<(), Failure> {
 
 fn judge(trial: &Trial) -> Result<(&'static str, u64, Verdict), Failure> {
     match trial {
+        Trial::Crash(arguments) => crash::run(arguments).map(|(seed, verdict)| ("crash", seed, verdict)),
         Trial::Damage(arguments) => {
-            let seed = seed_of(&arguments.common);
+            let seed = arguments.common.seed();
             Ok(("damage", seed, damage::run(arguments, seed)?))
         }
+        Trial::Soak(soak) => {
+            let seed = soak.common.seed();
+            Ok(("soak", seed, soak::run(soak, seed)?))
+        }
     }
-}
-
-fn seed_of(common: &Common) -> u64 {
-    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
-    common.seed.unwrap_or_else(now)
 }

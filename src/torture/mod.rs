@@ -5,6 +5,11 @@
 //! with a verdict ([`verdict`]): what was done, how often, and what was broken, which must be nothing.
 
 pub mod cli;
+pub mod crash;
+pub mod crowd;
 pub mod daemon;
 pub mod damage;
+pub mod http;
+pub mod raw;
+pub mod soak;
 pub mod verdict;

@@ -187,7 +187,7 @@ impl Log {
     /// # Panics
     /// If a batch is larger than [`Log::batch_max`].
     pub fn append(&mut self, now: Instant, entry: Entry) -> Lsn {
-        if self.failure.is_some() || matches!(self.end, Ending::Sealed | Ending::Closed) {
+        if self.failure.is_some() || self.is_sealed() {
             return self.commit.appended().plus(1);
         }
         debug_assert!(self.follows(&entry), "a batch follows the last one of its partition: {entry:?}");
@@ -218,6 +218,7 @@ impl Log {
 
     /// Gives an entry its place.
     pub(super) fn order(&mut self, now: Instant, header: Header, body: Bytes, records: u64) -> Lsn {
+        assert!(!self.is_sealed(), "nothing is written after the last checkpoint was made");
         let lsn = self.commit.push(now, header, body, records);
         self.segments.enter(now, segment_of(lsn, self.segments.size));
         lsn
@@ -472,6 +473,11 @@ impl Log {
     /// Everything is written, synced and remembered; nothing more is taken or asked for.
     pub fn is_closed(&self) -> bool {
         self.end == Ending::Closed
+    }
+
+    /// The last checkpoint is made: it covers everything that was ever written.
+    fn is_sealed(&self) -> bool {
+        matches!(self.end, Ending::Sealed | Ending::Closed)
     }
 
     pub(super) fn is_closing(&self) -> bool {

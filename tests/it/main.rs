@@ -4,9 +4,12 @@ mod support;
 
 mod bad_input;
 mod command_line;
+mod crash;
 mod delivery;
+mod drain;
 mod durability;
 mod in_memory;
+mod latency;
 mod redelivery;
 mod refusals;
 mod shards;

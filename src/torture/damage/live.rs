@@ -2,8 +2,6 @@
 //! and gives its subscribers the same messages. Damage to the directory itself is tried here only.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,6 +9,7 @@ use fastrand::Rng;
 use nix::sys::signal::Signal;
 
 use super::super::daemon::{Daemon, Workspace};
+use super::super::http::Http;
 use super::image::Image;
 use super::judge::{Judgement, MODES};
 use super::writing::{self, Messages};
@@ -62,7 +61,7 @@ fn serves(mut daemon: Daemon, written: &Messages, kept: u64, suspect: bool) -> R
             }
         }
     }
-    let counted = metric(&daemon, "blipmq_wal_corruptions_total ")?;
+    let counted = Http::of(&daemon)?.figures()?.sum("blipmq_wal_corruptions_total");
     daemon.signal(Signal::SIGTERM)?;
     let ended = daemon.wait(PATIENCE)?;
     Ok(match () {
@@ -71,20 +70,6 @@ fn serves(mut daemon: Daemon, written: &Messages, kept: u64, suspect: bool) -> R
         () if !ended.is_some_and(|status| status.success()) => Some(format!("it ends with {ended:?}")),
         () => None,
     })
-}
-
-fn metric(daemon: &Daemon, name: &str) -> Result<f64, Failure> {
-    let missing = || Failure::Broker("there are no metrics".into());
-    let url = daemon.metrics.as_deref().and_then(|url| url.strip_prefix("http://")).ok_or_else(missing)?;
-    let (addr, path) = url.split_once('/').ok_or_else(missing)?;
-    let mut stream = TcpStream::connect(addr)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "GET /{path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n")?;
-    let mut page = String::new();
-    stream.read_to_string(&mut page)?;
-    let labelled = name.trim_end().to_owned() + "{";
-    let lines = page.lines().filter(|line| line.starts_with(name) || line.starts_with(&labelled));
-    Ok(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
 }
 
 /// Damages the version file or the lock file, or loses the log's folder: refused with a word, or of no consequence.

@@ -60,7 +60,8 @@ pub fn log_entry(data: &[u8]) {
     if !is_batch {
         head[36..40].copy_from_slice(&crc32c::crc32c(body).to_le_bytes());
     }
-    entry::seal(&mut head, body, Lsn(u64::from(head[16])), false);
+    let synced = Lsn(u64::from(head[16]));
+    entry::seal(&mut head, body, synced, false);
     let whole = [&head[..], body].concat();
     let Ok(header) = Header::decode(&whole, HERE) else { return };
     if header.check_body(body).is_err() {

@@ -167,7 +167,10 @@ fn strike(device: &mut Device, change: &[u8]) {
     match change[3] % 5 {
         0 => file[at..to].fill(change[4]),
         1 => file.truncate(at),
-        2 => file.copy_within(at..to, usize::from(change[4]) * 8 % (file.len() - (to - at)).max(1)),
+        2 => {
+            let room = (file.len() - (to - at)).max(1);
+            file.copy_within(at..to, usize::from(change[4]) * 8 % room);
+        }
         _ if file.is_empty() => {}
         _ => file[at] ^= change[4],
     }

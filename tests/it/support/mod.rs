@@ -2,8 +2,10 @@
 
 pub mod broker;
 pub mod hex;
+pub mod http;
 pub mod patience;
 pub mod topics;
+pub mod torture;
 pub mod wire;
 
 pub use broker::{Broker, Ended, Workspace};
