@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::{Args, Subcommand};
 
 use super::verdict::Verdict;
-use super::{crash, soak};
+use super::{crash, damage, soak};
 use crate::bench::failure::Failure;
 
 /// Attack the promises of a broker of its own: crashes, disks, networks, overload
@@ -50,6 +50,7 @@ impl Common {
 #[derive(Subcommand, Clone, Debug)]
 pub enum Trial {
     Crash(crash::Arguments),
+    Damage(damage::Arguments),
     Soak(soak::Soak),
 }
 
@@ -69,6 +70,10 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<(), Failure> {
 fn judge(trial: &Trial) -> Result<(&'static str, u64, Verdict), Failure> {
     match trial {
         Trial::Crash(arguments) => crash::run(arguments).map(|(seed, verdict)| ("crash", seed, verdict)),
+        Trial::Damage(arguments) => {
+            let seed = arguments.common.seed();
+            Ok(("damage", seed, damage::run(arguments, seed)?))
+        }
         Trial::Soak(soak) => {
             let seed = soak.common.seed();
             Ok(("soak", seed, soak::run(soak, seed)?))
