@@ -24,6 +24,8 @@ pub mod desk;
 pub mod doorkeeper;
 pub mod executor;
 pub mod failure;
+#[cfg(feature = "faults")]
+pub mod faults;
 pub mod filesystem;
 pub mod gauges;
 pub mod http;

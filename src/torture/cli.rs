@@ -5,8 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
 
-use super::crash;
 use super::verdict::Verdict;
+use super::{crash, power};
 use crate::bench::failure::Failure;
 
 /// Attack the promises of a broker of its own: crashes, disks, networks, overload
@@ -50,6 +50,7 @@ impl Common {
 #[derive(Subcommand, Clone, Debug)]
 pub enum Trial {
     Crash(crash::Arguments),
+    Power(power::Arguments),
 }
 
 /// Runs the trial; the verdict is written to standard output.
@@ -68,5 +69,6 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<(), Failure> {
 fn judge(trial: &Trial) -> Result<(&'static str, u64, Verdict), Failure> {
     match trial {
         Trial::Crash(arguments) => crash::run(arguments).map(|(seed, verdict)| ("crash", seed, verdict)),
+        Trial::Power(arguments) => power::run(arguments).map(|(seed, verdict)| ("power", seed, verdict)),
     }
 }

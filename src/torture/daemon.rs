@@ -58,6 +58,11 @@ impl Workspace {
         &self.path
     }
 
+    /// What runs in it.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// The data directory of its daemons.
     pub fn data(&self) -> PathBuf {
         self.path.join("data")

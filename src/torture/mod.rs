@@ -8,4 +8,7 @@ pub mod cli;
 pub mod crash;
 pub mod crowd;
 pub mod daemon;
+pub mod faults;
+pub mod killing;
+pub mod power;
 pub mod verdict;

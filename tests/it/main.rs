@@ -8,6 +8,7 @@ mod crash;
 mod delivery;
 mod durability;
 mod in_memory;
+mod power;
 mod redelivery;
 mod refusals;
 mod shards;

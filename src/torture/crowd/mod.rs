@@ -73,6 +73,7 @@ pub struct Cast {
 pub struct Crowd {
     pub room: Room,
     pub topics: Vec<String>,
+    logs: u16,
     publishers: Vec<JoinHandle<()>>,
     subscribers: Vec<JoinHandle<()>>,
 }
@@ -153,7 +154,7 @@ impl Crowd {
             seed: cast.seed,
             may_lose: cast.may_lose,
         };
-        let mut crowd = Crowd { room, topics, publishers: Vec::new(), subscribers: Vec::new() };
+        let mut crowd = Crowd { room, topics, logs: cast.logs, publishers: Vec::new(), subscribers: Vec::new() };
         crowd.subscribe_all()?;
         crowd.publish_all(cast)?;
         Ok(crowd)
@@ -210,6 +211,11 @@ impl Crowd {
     fn dice(&self) -> fastrand::Rng {
         let nth = (self.publishers.len() + self.subscribers.len()) as u64;
         fastrand::Rng::with_seed(self.room.seed.wrapping_mul(31).wrapping_add(nth))
+    }
+
+    /// The log of a topic.
+    pub fn log_of(&self, topic: usize) -> usize {
+        log_of(&self.topics[topic], self.logs)
     }
 
     /// A daemon is there: everybody may connect.
