@@ -45,6 +45,8 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     pub log_format: LogFormat,
     pub metrics_per_topic: usize,
+    /// [`Config::hdr_folder`] says where that is if it is not said here.
+    pub hdr_dir: Option<PathBuf>,
     pub enable_tokio_console: bool,
     /// Where all this came from, for a reload.
     pub sources: Sources,
@@ -82,6 +84,7 @@ impl Default for Config {
             shutdown_timeout: Duration::from_secs(10),
             log_format: LogFormat::default(),
             metrics_per_topic: 0,
+            hdr_dir: None,
             enable_tokio_console: false,
             sources: Sources::default(),
         }
@@ -121,6 +124,11 @@ impl Config {
             + limits.frame_max
             + limits.outbox_max
             + limits.qos0_backlog_max
+    }
+
+    /// Where dumps of latencies go.
+    pub fn hdr_folder(&self) -> PathBuf {
+        self.hdr_dir.clone().unwrap_or_else(|| self.wal_path.join("hdr"))
     }
 
     /// What may be lost, and by what, in one sentence.

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::desk::{Desk, Orders, Shards, Terms};
 use super::failure::{Exit, Failure, end_process_on_panic};
-use super::run::{Broker, IO_MEMORY, Prepared, Settings};
+use super::run::{Broker, IO_MEMORY, Notice, Prepared, Settings};
 use super::shard::Report;
 use super::{LogOptionsOf, MakeCore, Makers, http, logging, memory, service_manager, signals};
 use crate::admin::figures::Bounds;
@@ -48,7 +48,8 @@ fn serve(config: &Config) -> Result<(), Failure> {
     let orders: Arc<OnceLock<Sender<Report>>> = Arc::default();
     let terms = terms(config, &keys, shards);
     let on_loopback = config.metrics_addr.is_loopback();
-    let desk = Arc::new(Desk::new(on_loopback, config.wal_path.clone(), terms, take_orders(orders.clone())));
+    let (data_dir, hdr_dir) = (config.wal_path.clone(), config.hdr_folder());
+    let desk = Arc::new(Desk::new(on_loopback, data_dir, hdr_dir, terms, take_orders(orders.clone())));
     http::start(door, desk.clone()).map_err(no_thread)?;
     let makers = makers(config, &prepared, keys);
     let lines = introduction(config, &prepared, metrics);
@@ -61,7 +62,11 @@ fn serve(config: &Config) -> Result<(), Failure> {
     desk.serving(Shards { control, gauges, clock, logs });
     introduce(&lines, &broker);
     service_manager::ready(&broker.gauges, broker.clock);
-    broker.wait(|| desk.draining())
+    broker.wait(|notice| match notice {
+        Notice::Draining => desk.draining(),
+        // What went wrong is in the log; it is no reason to end, or to end badly.
+        Notice::Dump => drop(desk.dump_latency()),
+    })
 }
 
 fn no_thread(error: std::io::Error) -> Failure {
@@ -92,6 +97,7 @@ fn take_orders(reports: Arc<OnceLock<Sender<Report>>>) -> Orders {
         }
         Order::ShowLogFilter => Ok(logging::filter().into()),
         Order::Reload => Err("a reload needs a restart here".into()),
+        Order::DumpLatency => Err("the desk does that by itself".into()),
     })
 }
 

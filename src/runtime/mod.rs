@@ -8,7 +8,8 @@
 //! shard      tells the core, acts         connections, connection, reader, writer, outbox, read_buffer
 //!            its sockets, devices, peers  listener, log_device, log_folder, segment_file, mesh
 //!            its tasks                    alarm, bell, turns, pulse
-//! http       metrics, health, admin       desk, process
+//! http       metrics, health, admin       desk, process, dumps
+//! blipmq wal logs nobody runs             stopped_log
 //! ```
 
 pub mod alarm;
@@ -22,6 +23,7 @@ pub mod daemon;
 pub mod data_dir;
 pub mod desk;
 pub mod doorkeeper;
+pub mod dumps;
 pub mod executor;
 pub mod failure;
 #[cfg(feature = "faults")]
@@ -47,6 +49,7 @@ pub mod segment_file;
 pub mod service_manager;
 pub mod shard;
 pub mod signals;
+pub mod stopped_log;
 pub mod turns;
 pub mod writer;
 

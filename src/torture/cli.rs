@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::{Args, Subcommand};
 
 use super::verdict::Verdict;
-use super::{crash, power};
+use super::{crash, power, soak};
 use crate::bench::failure::Failure;
 
 /// Attack the promises of a broker of its own: crashes, disks, networks, overload
@@ -51,6 +51,7 @@ impl Common {
 pub enum Trial {
     Crash(crash::Arguments),
     Power(power::Arguments),
+    Soak(soak::Soak),
 }
 
 /// Runs the trial; the verdict is written to standard output.
@@ -70,5 +71,9 @@ fn judge(trial: &Trial) -> Result<(&'static str, u64, Verdict), Failure> {
     match trial {
         Trial::Crash(arguments) => crash::run(arguments).map(|(seed, verdict)| ("crash", seed, verdict)),
         Trial::Power(arguments) => power::run(arguments).map(|(seed, verdict)| ("power", seed, verdict)),
+        Trial::Soak(soak) => {
+            let seed = soak.common.seed();
+            Ok(("soak", seed, soak::run(soak, seed)?))
+        }
     }
 }

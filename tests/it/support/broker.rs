@@ -74,11 +74,16 @@ impl Workspace {
     }
 
     pub fn try_start(&self, keys: &str) -> Result<Broker, Ended> {
+        self.spawn(self.configured(keys))
+    }
+
+    /// A daemon with the stories' own configuration and `keys`, lines of TOML.
+    pub fn configured(&self, keys: &str) -> Command {
         let file = self.path().join("blipmq.toml");
         fs::write(&file, configuration(&self.data(), keys)).expect("the workspace takes files");
         let mut command = self.daemon();
         command.arg("--config").arg(&file);
-        self.spawn(command)
+        command
     }
 
     /// Runs a daemon until it says where it listens, or ends.

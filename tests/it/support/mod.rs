@@ -2,6 +2,7 @@
 
 pub mod broker;
 pub mod hex;
+pub mod http;
 pub mod patience;
 pub mod topics;
 pub mod torture;
