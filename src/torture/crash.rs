@@ -53,6 +53,7 @@ pub fn run(arguments: &Arguments) -> Result<(u64, Verdict), Failure> {
         logs: arguments.cores,
         promises: Promises { cursors: true },
         may_lose: false,
+        may_refuse: false,
         styles: STYLES,
     })?;
     let set = configuration(arguments.fsync, arguments.cores);

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 
 use super::crowd::stage::Phase;
 use super::crowd::{Crowd, lock};
-use super::daemon::{Daemon, Workspace};
+use super::daemon::{Daemon, Outcome, Workspace};
 use super::verdict::Verdict;
 use crate::bench::failure::Failure;
 use crate::model::FsyncPolicy;
@@ -99,16 +99,53 @@ impl<P: Plan> Killing<P> {
         command
     }
 
-    fn start(&mut self) -> Result<Daemon, Failure> {
+    /// The next daemon, with everybody let in.
+    pub fn start(&mut self) -> Result<Daemon, Failure> {
         let began = Instant::now();
         let command = self.command();
         let daemon = self.workspace.spawn(command)?;
         self.start_took = began.elapsed();
         self.slowest_start = self.slowest_start.max(self.start_took);
-        self.plan.examine(&daemon, &self.crowd, self.ended)?;
+        self.let_in(&daemon)?;
+        Ok(daemon)
+    }
+
+    fn let_in(&mut self, daemon: &Daemon) -> Result<(), Failure> {
+        self.plan.examine(daemon, &self.crowd, self.ended)?;
         let life = lock(&self.crowd.room.book).begin_life();
         self.crowd.enter(life, &daemon.addr);
-        Ok(daemon)
+        Ok(())
+    }
+
+    /// Those who were sent away while it runs may come again.
+    pub fn let_back(&self, daemon: &Daemon) {
+        let life = lock(&self.crowd.room.book).last_life();
+        self.crowd.enter(life, &daemon.addr);
+    }
+
+    /// A daemon that may not start.
+    pub fn attempt(&mut self) -> Result<Outcome, Failure> {
+        let command = self.command();
+        let outcome = self.workspace.launch(command)?.outcome()?;
+        if let Outcome::Serves(daemon) = &outcome {
+            self.let_in(daemon)?;
+        }
+        Ok(outcome)
+    }
+
+    /// Starts the next daemon and waits until it ends by itself, however far it comes: its exit code and the end of its
+    /// log. `None`: it does not end.
+    pub fn until_it_ends(&mut self) -> Result<Option<(i32, String)>, Failure> {
+        let ended = match self.attempt()? {
+            Outcome::Ended(status, log) => Some((status, log)),
+            Outcome::Serves(mut daemon) => {
+                let status = daemon.wait(PATIENCE)?;
+                self.crowd.leave();
+                self.ended = Ended { at: Instant::now(), clean: false };
+                status.map(|status| (status, daemon.last_words()))
+            }
+        };
+        Ok(ended.map(|(status, log)| (status.code().unwrap_or(-1), log)))
     }
 
     /// Kills so many; ends early when a promise is broken, with the files as they are.
@@ -132,10 +169,13 @@ impl<P: Plan> Killing<P> {
         Ok(())
     }
 
-    fn kill_serving(&mut self, daemon: Daemon) -> Result<(), Failure> {
+    /// A daemon that serves is killed.
+    pub fn kill_serving(&mut self, daemon: Daemon) -> Result<(), Failure> {
         self.kills.serving += 1;
         self.ended = Ended { at: Instant::now(), clean: false };
-        daemon.kill()
+        daemon.kill()?;
+        self.crowd.leave();
+        Ok(())
     }
 
     /// Somewhere between its first instruction and a little after it serves.
@@ -192,8 +232,7 @@ impl<P: Plan> Killing<P> {
     pub fn close(mut self) -> Result<(Verdict, P), Failure> {
         let mut verdict = Verdict::new();
         let daemon = self.start()?;
-        let holds = lock(&self.crowd.room.book).holds();
-        if holds && !self.crowd.drain() {
+        if !self.crowd.drain() {
             verdict.broken("nothing new comes, and messages are outstanding".into());
         }
         let Kills { serving, starting, stopping, stopped } = self.kills;

@@ -6,6 +6,7 @@ mod bad_input;
 mod command_line;
 mod crash;
 mod delivery;
+mod disks;
 mod drain;
 mod durability;
 mod in_memory;

@@ -99,11 +99,16 @@ impl FaultyFile {
         let mut dice = self.device.dice();
         let (pieces, size) = {
             let held = lock(&self.held);
+            if held.distrusted {
+                self.device.asked_again();
+            }
             (held.pieces(&mut dice), held.size)
         };
         self.wait().await;
         if self.device.sync_fails() {
-            lock(&self.held).drop_all();
+            let mut held = lock(&self.held);
+            held.drop_all();
+            held.distrusted = true;
             return Err(broken());
         }
         if self.file.metadata()?.len() < size {

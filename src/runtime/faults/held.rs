@@ -17,12 +17,14 @@ const PAGE: u64 = 8;
 pub struct Held {
     sectors: BTreeMap<u64, Box<[u8; SECTOR]>>,
     pub size: u64,
+    /// A sync failed: what a later one says of this file is worth nothing.
+    pub distrusted: bool,
 }
 
 impl Held {
     /// Nothing is held of a file of this size.
     pub fn new(size: u64) -> Held {
-        Held { sectors: BTreeMap::new(), size }
+        Held { sectors: BTreeMap::new(), size, distrusted: false }
     }
 
     pub fn is_empty(&self) -> bool {

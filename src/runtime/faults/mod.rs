@@ -17,7 +17,7 @@
 //! | `fail_write_after=N` | takes N writes of this process and fails the next, which lands in part, and all after it |
 //! | `fail_sync_after=N`  | takes N syncs and fails the next, which drops what was held, once                       |
 //! | `capacity=FILE`    | has room for as many bytes as the file says at that moment                                |
-//! | `report=FILE`      | writes there how long its slowest sync took, in microseconds                              |
+//! | `report=FILE`      | writes there how long its slowest sync took, in microseconds; and beside it (`.again`) that a sync was asked for of a file of which one had failed |
 //!
 //! Not behind this layer: the version file and the key of the data directory, made once at the first start.
 //!

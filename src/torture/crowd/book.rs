@@ -158,6 +158,11 @@ impl Book {
         self.lives.len() - 1
     }
 
+    /// The number of the last daemon.
+    pub fn last_life(&self) -> usize {
+        self.lives.len() - 1
+    }
+
     /// The last one ended as asked, everything written down.
     pub fn ended_clean(&mut self) {
         self.lives.last_mut().expect("one has begun").clean = true;

@@ -52,6 +52,8 @@ pub struct Room {
     pub seed: u64,
     /// The broker may lose what it acknowledged, and forget what a producer sent.
     pub may_lose: bool,
+    /// It may refuse some of what a producer sends, and so see gaps.
+    pub may_refuse: bool,
 }
 
 /// Who takes part.
@@ -64,6 +66,7 @@ pub struct Cast {
     pub logs: u16,
     pub promises: Promises,
     pub may_lose: bool,
+    pub may_refuse: bool,
     /// The publishers of each topic.
     pub styles: &'static [Style],
 }
@@ -89,12 +92,14 @@ impl Room {
 
     /// A connection ended: that is what a trial is for. What a broker must not say, though, is written down.
     pub fn note(&self, error: &ClientError) {
-        let gap = self.may_lose && error.code() == Some(ErrorCode::Conflict);
+        let gap = (self.may_lose || self.may_refuse) && error.code() == Some(ErrorCode::Conflict);
         let taken = "exclusive";
         let fine = match error {
             ClientError::Refused { text, .. } if text.contains(taken) => true,
             ClientError::Refused { .. } | ClientError::GoAway { .. } => {
-                gap || matches!(error.code(), Some(ErrorCode::Draining | ErrorCode::DiskFull))
+                // Version 1 knows no other word for a log that takes nothing.
+                let stopped = self.may_refuse && error.code() == Some(ErrorCode::Server);
+                gap || stopped || matches!(error.code(), Some(ErrorCode::Draining | ErrorCode::DiskFull))
             }
             ClientError::Closed | ClientError::Io(_) | ClientError::TimedOut => true,
             _ => false,
@@ -153,6 +158,7 @@ impl Crowd {
             book: Arc::new(Mutex::new(book)),
             seed: cast.seed,
             may_lose: cast.may_lose,
+            may_refuse: cast.may_refuse,
         };
         let mut crowd = Crowd { room, topics, logs: cast.logs, publishers: Vec::new(), subscribers: Vec::new() };
         crowd.subscribe_all()?;
