@@ -35,6 +35,8 @@ pub fn run(config: Config) -> i32 {
 }
 
 fn serve(config: &Config) -> Result<(), Failure> {
+    #[cfg(feature = "faults")]
+    super::faults::check()?;
     let prepared = Prepared::new(settings(config))?;
     for warning in &prepared.ground().warnings {
         log::warn!("{warning}");
