@@ -73,9 +73,22 @@ impl Workspace {
         self.try_start(keys).unwrap_or_else(|ended| panic!("the broker did not start: {ended:?}"))
     }
 
-    pub fn try_start(&self, keys: &str) -> Result<Broker, Ended> {
+    /// Writes the configuration file: what a reload reads.
+    pub fn configure(&self, keys: &str) -> PathBuf {
         let file = self.path().join("blipmq.toml");
         fs::write(&file, configuration(&self.data(), keys)).expect("the workspace takes files");
+        file
+    }
+
+    /// Writes a file for the configuration to name.
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let file = self.path().join(name);
+        fs::write(&file, text).expect("the workspace takes files");
+        file
+    }
+
+    pub fn try_start(&self, keys: &str) -> Result<Broker, Ended> {
+        let file = self.configure(keys);
         let mut command = self.daemon();
         command.arg("--config").arg(&file);
         self.spawn(command)
@@ -239,6 +252,7 @@ impl Broker {
         let mut command = Command::new(COMMAND_LINE);
         let address = self.address.to_string();
         command.env_clear().env("BLIPMQ_API_KEY", KEY).env("BLIPMQ_ADDR", address).args(words);
+        command.env("BLIPMQ_ADMIN_ADDR", self.admin_addr());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().expect("the command can be run")
     }
@@ -249,6 +263,10 @@ impl Broker {
         let text = fs::read_to_string(file).expect("the broker runs");
         let pages: usize = text.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a number of pages");
         pages * 4096
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn signal(&self, signal: Signal) {
