@@ -8,6 +8,7 @@ mod delivery;
 mod durability;
 mod in_memory;
 mod keys;
+mod pages;
 mod redelivery;
 mod refusals;
 mod reload;
