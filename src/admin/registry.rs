@@ -128,6 +128,11 @@ const LATENCY: &[Metric] = &[
         "From written to synced, of one group; under every_n and interval_ms mostly the wait that the policy allows.",
         Path::GroupSynced,
     ),
+    histogram(
+        "loop_stall_seconds",
+        "How much later than asked for a shard's timer came while it had work: what one task made all others wait.",
+        Path::LoopStall,
+    ),
 ];
 
 const CONNECTIONS: &[Metric] = &[

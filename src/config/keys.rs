@@ -441,6 +441,15 @@ const WATCHING: &[Key<Config>] = &[
         "Each adds several time series to every scrape.",
     ),
     Key::new(
+        "hdr_dir",
+        Form::Path,
+        place!(Config: hdr_dir),
+        "Folder for dumps of the broker's own latencies: at SIGUSR1, on POST /debug/dump, and at the end of a drain; \
+         the newest 32 are kept. Empty: <wal_path>/hdr.",
+        "",
+    )
+    .restart(),
+    Key::new(
         "enable_tokio_console",
         Form::Switch,
         place!(Config: enable_tokio_console),

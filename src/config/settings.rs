@@ -48,6 +48,8 @@ pub struct Config {
     /// Empty: what `RUST_LOG` says.
     pub log_level: String,
     pub metrics_per_topic: usize,
+    /// [`Config::hdr_folder`] says where that is if it is not said here.
+    pub hdr_dir: Option<PathBuf>,
     pub enable_tokio_console: bool,
     /// Where all this came from, for a reload.
     pub sources: Sources,
@@ -87,6 +89,7 @@ impl Default for Config {
             log_format: LogFormat::default(),
             log_level: String::new(),
             metrics_per_topic: 0,
+            hdr_dir: None,
             enable_tokio_console: false,
             sources: Sources::default(),
         }
@@ -131,6 +134,11 @@ impl Config {
             + limits.frame_max
             + limits.outbox_max
             + limits.qos0_backlog_max
+    }
+
+    /// Where dumps of latencies go.
+    pub fn hdr_folder(&self) -> PathBuf {
+        self.hdr_dir.clone().unwrap_or_else(|| self.wal_path.join("hdr"))
     }
 
     /// What may be lost, and by what, in one sentence.

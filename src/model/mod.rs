@@ -2,6 +2,7 @@
 
 pub mod backoff;
 pub mod chunk;
+pub mod hdr;
 pub mod ids;
 pub mod limits;
 pub mod placement;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::desk::{Desk, Orders, Shards};
 use super::failure::{Exit, Failure, end_process_on_panic};
 use super::reload::{Reloader, desk_terms};
-use super::run::{Broker, IO_MEMORY, Prepared, Settings};
+use super::run::{Broker, IO_MEMORY, Notice, Prepared, Settings};
 use super::shard::Report;
 use super::tls::{Rules, Tls};
 use super::{LogOptionsOf, MakeCore, Makers, http, logging, memory, service_manager, signals};
@@ -63,7 +63,8 @@ fn serve(config: &Config) -> Result<(), Failure> {
     let ends: Arc<OnceLock<Ends>> = Arc::default();
     let terms = desk_terms(config, &ring, shards);
     let on_loopback = config.metrics_addr.is_loopback();
-    let desk = Arc::new(Desk::new(on_loopback, config.wal_path.clone(), terms, take_orders(ends.clone())));
+    let (data_dir, hdr_dir) = (config.wal_path.clone(), config.hdr_folder());
+    let desk = Arc::new(Desk::new(on_loopback, data_dir, hdr_dir, terms, take_orders(ends.clone())));
     http::start(door, desk.clone()).map_err(no_thread)?;
     let makers = makers(config, &prepared, ring);
     let lines = introduction(config, &prepared, metrics);
@@ -80,7 +81,11 @@ fn serve(config: &Config) -> Result<(), Failure> {
     desk.serving(Shards { control, gauges, clock, logs });
     introduce(&lines, &broker);
     service_manager::ready(&broker.gauges, broker.clock);
-    broker.wait(|| desk.draining())
+    broker.wait(|notice| match notice {
+        Notice::Draining => desk.draining(),
+        // What went wrong is in the log; it is no reason to end, or to end badly.
+        Notice::Dump => drop(desk.dump_latency()),
+    })
 }
 
 /// Where orders for the process go, once it serves.
@@ -116,6 +121,7 @@ fn take_orders(ends: Arc<OnceLock<Ends>>) -> Orders {
         }
         Order::ShowLogFilter => Ok(logging::filter().into()),
         Order::Reload => ends.get().ok_or_else(not_yet)?.reloader.reload(),
+        Order::DumpLatency => Err("the desk does that by itself".into()),
     })
 }
 

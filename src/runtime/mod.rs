@@ -9,7 +9,8 @@
 //!            its sockets, devices, peers  tls (what connections are accepted with), tls_session
 //!                                         listener, log_device, log_folder, segment_file, mesh
 //!            its tasks                    alarm, bell, turns, pulse
-//! http       metrics, health, admin       desk, process
+//! http       metrics, health, admin       desk, process, dumps
+//! blipmq wal logs nobody runs             stopped_log
 //! ```
 
 pub mod alarm;
@@ -23,6 +24,7 @@ pub mod daemon;
 pub mod data_dir;
 pub mod desk;
 pub mod doorkeeper;
+pub mod dumps;
 pub mod executor;
 pub mod failure;
 pub mod filesystem;
@@ -47,6 +49,7 @@ pub mod segment_file;
 pub mod service_manager;
 pub mod shard;
 pub mod signals;
+pub mod stopped_log;
 pub mod tls;
 pub mod tls_session;
 pub mod turns;

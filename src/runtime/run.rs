@@ -106,6 +106,15 @@ impl Patience {
     }
 }
 
+/// What others in the process are to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The end has been asked for: say so to whoever asks.
+    Draining,
+    /// Write the histograms of latencies.
+    Dump,
+}
+
 /// A running broker.
 pub struct Broker {
     /// The way to its shards.
@@ -262,7 +271,7 @@ impl Broker {
                 Report::Signal(signal) => return Err(interrupted(signal)),
                 // Its rings or their memory could not be had; the executor's own thread knows no more.
                 Report::Ended(shard) => return Err(could_not_start(shard)),
-                Report::Drained(_) => {}
+                Report::Drained(_) | Report::Dump => {}
             }
         }
         Ok(())
@@ -288,15 +297,16 @@ impl Broker {
         self.sender.clone()
     }
 
-    /// Waits until the process is to end, and ends it in order; `draining` hears when that begins.
-    pub fn wait(self, draining: impl FnOnce()) -> Result<(), Failure> {
+    /// Waits until the process is to end, and ends it in order; `tell` hears of what others are to do meanwhile.
+    pub fn wait(self, tell: impl Fn(Notice)) -> Result<(), Failure> {
         let failure = loop {
             match self.next_report() {
                 Report::Signal(signal) => {
                     log::info!("signal {signal}: finishing what is in flight");
-                    draining();
-                    return self.drain();
+                    tell(Notice::Draining);
+                    return self.drain(|| tell(Notice::Dump));
                 }
+                Report::Dump => tell(Notice::Dump),
                 Report::Halt { code, reason } => break halted(code, reason),
                 Report::Failed(failure) => break failure,
                 Report::Ended(shard) => break ended(shard),
@@ -307,8 +317,9 @@ impl Broker {
         Err(failure)
     }
 
-    /// No new connections, no new publishes; what is in flight is finished, the rest stays in the log.
-    pub fn drain(self) -> Result<(), Failure> {
+    /// No new connections, no new publishes; what is in flight is finished, the rest stays in the log. `drained` is
+    /// called when all shards have finished and still answer.
+    pub fn drain(self, drained: impl FnOnce()) -> Result<(), Failure> {
         service_manager::stopping();
         let started = Instant::now();
         let (reply, _answers) = channel();
@@ -324,9 +335,12 @@ impl Broker {
                 Some(Report::Halt { code, reason }) => result = Err(halted(code, reason)),
                 Some(Report::Failed(failure)) => result = Err(failure),
                 Some(Report::Ended(shard)) => result = Err(ended(shard)),
-                Some(Report::Ready(_) | Report::Signal(_)) => {}
+                Some(Report::Ready(_) | Report::Signal(_) | Report::Dump) => {}
                 None => result = Err(hung(left)),
             }
+        }
+        if result.is_ok() {
+            drained();
         }
         self.stop();
         result

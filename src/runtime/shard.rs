@@ -69,6 +69,8 @@ pub enum Report {
     Halt { code: i32, reason: String },
     /// A signal asks to end.
     Signal(i32),
+    /// A signal asks for the histograms of latencies.
+    Dump,
     /// The executor is gone, for whatever reason.
     Ended(ShardId),
 }
@@ -449,7 +451,10 @@ impl Shard {
         self.drive(Event::Ask { token, question });
     }
 
-    fn reply(&self, token: u64, answer: Answer) {
+    fn reply(&self, token: u64, mut answer: Answer) {
+        if let Answer::Latency(latency) = &mut answer {
+            self.pulse.add_stalls(latency);
+        }
         if let Some(reply) = self.asked.borrow_mut().remove(&token) {
             // Whoever asked may have stopped waiting.
             let _ = reply.send((self.id, answer));

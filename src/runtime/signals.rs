@@ -1,4 +1,5 @@
-//! Signals of the operator: the first asks to end, the second does not ask; SIGHUP asks to read the configuration again.
+//! Signals of the operator: the first asks to end, the second does not ask; SIGHUP asks to read the configuration again,
+//! SIGUSR1 asks for latencies.
 
 use std::io;
 use std::sync::Arc;
@@ -6,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::thread;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use super::shard::Report;
@@ -25,7 +26,7 @@ pub fn keep_hangups() -> io::Result<Early> {
 
 /// Listens on a thread of its own.
 pub fn listen(reports: Sender<Report>, early: Early, reload: impl Fn() + Send + 'static) -> io::Result<()> {
-    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1])?;
     let listen = move || {
         if early.0.load(Ordering::Relaxed) {
             reload();
@@ -34,6 +35,11 @@ pub fn listen(reports: Sender<Report>, early: Early, reload: impl Fn() + Send + 
         for signal in signals.forever() {
             if signal == SIGHUP {
                 reload();
+                continue;
+            }
+            if signal == SIGUSR1 {
+                // Nobody is left to do it only when the process ends.
+                let _ = reports.send(Report::Dump);
                 continue;
             }
             // A second signal, or nobody left to ask: as the signal itself would have done.

@@ -354,10 +354,10 @@ fn questions_from_outside_are_answered_by_every_shard() {
 fn a_drain_ends_clean_and_a_halt_with_its_code() {
     let (broker, _dir) = start(2, clerks());
     broker.reports().send(shard::Report::Signal(15)).unwrap();
-    assert_eq!(broker.wait(|| {}), Ok(()));
+    assert_eq!(broker.wait(|_| {}), Ok(()));
     let (broker, _dir) = start(2, clerks());
     Client::connect(broker.address).say("h\n");
-    let failure = broker.wait(|| {}).unwrap_err();
+    let failure = broker.wait(|_| {}).unwrap_err();
     assert_eq!((failure.exit, failure.what.as_str()), (Exit::LogFailed, "as told"));
 }
 

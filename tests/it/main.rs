@@ -4,10 +4,13 @@ mod support;
 
 mod bad_input;
 mod command_line;
+mod crash;
 mod delivery;
+mod drain;
 mod durability;
 mod in_memory;
 mod keys;
+mod latency;
 mod pages;
 mod redelivery;
 mod refusals;
@@ -18,3 +21,4 @@ mod stop;
 mod tls;
 mod version_1;
 mod version_2;
+mod wal_command;

@@ -19,6 +19,7 @@ mod subs;
 mod subscribe;
 mod table;
 mod topics;
+mod torture;
 mod wal;
 
 use std::io::stdout;
@@ -51,6 +52,7 @@ enum Command {
     Key(key::Arguments),
     Admin(admin::Arguments),
     Bench(Box<bench::Arguments>),
+    Torture(torture::Arguments),
 }
 
 pub fn main() -> ExitCode {
@@ -79,6 +81,7 @@ fn run(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Key(arguments) => key::run(&arguments, output),
         Command::Admin(arguments) => admin::run(&arguments, output),
         Command::Bench(arguments) => bench::run(&arguments, output),
+        Command::Torture(arguments) => torture::run(&arguments, output),
     }
 }
 

@@ -73,6 +73,18 @@ impl Workspace {
         self.try_start(keys).unwrap_or_else(|ended| panic!("the broker did not start: {ended:?}"))
     }
 
+    pub fn try_start(&self, keys: &str) -> Result<Broker, Ended> {
+        self.spawn(self.configured(keys))
+    }
+
+    /// A daemon with the stories' own configuration and `keys`, lines of TOML.
+    pub fn configured(&self, keys: &str) -> Command {
+        let file = self.configure(keys);
+        let mut command = self.daemon();
+        command.arg("--config").arg(&file);
+        command
+    }
+
     /// Writes the configuration file: what a reload reads.
     pub fn configure(&self, keys: &str) -> PathBuf {
         let file = self.path().join("blipmq.toml");
@@ -85,13 +97,6 @@ impl Workspace {
         let file = self.path().join(name);
         fs::write(&file, text).expect("the workspace takes files");
         file
-    }
-
-    pub fn try_start(&self, keys: &str) -> Result<Broker, Ended> {
-        let file = self.configure(keys);
-        let mut command = self.daemon();
-        command.arg("--config").arg(&file);
-        self.spawn(command)
     }
 
     /// Runs a daemon until it says where it listens, or ends.
@@ -252,7 +257,7 @@ impl Broker {
         let mut command = Command::new(COMMAND_LINE);
         let address = self.address.to_string();
         command.env_clear().env("BLIPMQ_API_KEY", KEY).env("BLIPMQ_ADDR", address).args(words);
-        command.env("BLIPMQ_ADMIN_ADDR", self.admin_addr());
+        command.env("BLIPMQ_ADMIN_ADDR", self.metrics_address());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().expect("the command can be run")
     }

@@ -3,9 +3,10 @@
 pub mod broker;
 pub mod certificates;
 pub mod hex;
-pub mod metrics;
+pub mod http;
 pub mod patience;
 pub mod topics;
+pub mod torture;
 pub mod wire;
 
 pub use broker::{Broker, Ended, Workspace};
