@@ -142,7 +142,6 @@ impl Connection {
         let mut nack = BytesMut::new();
         reply::nack(&mut nack, 0, ErrorCode::BadRequest, "this port speaks TLS");
         self.tls.take();
-        self.outbox.borrow_mut().clear();
         self.outbox.borrow_mut().push(vec![Chunk::from(nack.freeze())]);
     }
 

@@ -426,10 +426,12 @@ impl Shard {
             let Broken { failure, text } = broken;
             log::warn!("connection from {}: TLS failed ({failure}): {text}{silent}", connection.peer);
         }
+        // Nothing of the core's can be said any more; what TLS says of the end can.
+        connection.outbox.borrow_mut().clear();
         if broken.failure == TlsFailure::Plain {
             connection.answer_in_plain();
         }
-        // Its tasks would only say what has been said; a socket that takes nothing now need not be told.
+        // A socket that takes nothing now need not be told.
         let _ = connection.send();
         connection.enter(Phase::Closing);
         self.end(connection, Disconnect::Ours);

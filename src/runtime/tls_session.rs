@@ -112,7 +112,10 @@ impl TlsSession {
         let slices = outbox.slices(Limits::TLS_AHEAD, &mut slices);
         let some = slices.iter().any(|slice| !slice.is_empty());
         self.ahead = self.session.writer().write_vectored(slices)?;
-        assert!(self.ahead > 0 || !some, "what is encrypted has room: all that was is with the socket");
+        if self.ahead == 0 && some {
+            // All that was encrypted is with the socket, so there is room: the session itself takes nothing any more.
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         outbox.advance(self.ahead);
         Ok(())
     }

@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 
 use super::ConnectOptions;
 use super::mailbox::Mailboxes;
-use super::tls::Side;
+use super::tls::TlsSide;
 use crate::client::{ClientError, ClientSession, SessionEvent};
 use crate::model::Instant;
 
@@ -32,7 +32,7 @@ pub(super) struct Link {
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: Arc<TcpStream>,
-    tls: Option<Box<Side>>,
+    tls: Option<Box<TlsSide>>,
     pub(super) session: ClientSession,
     pub(super) mail: Mailboxes,
     write_timeout: Duration,

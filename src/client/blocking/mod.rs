@@ -26,4 +26,4 @@ pub use options::ConnectOptions;
 pub use polled::PolledSubscription;
 pub use publisher::Publisher;
 pub use subscription::Subscription;
-pub use tls::Tls;
+pub use tls::{Tls, TlsSide};

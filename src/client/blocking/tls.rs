@@ -1,5 +1,6 @@
 //! TLS for a client: whom it trusts, who it is, and its side of one connection.
 
+use std::fmt;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -49,13 +50,13 @@ impl Tls {
     }
 
     /// The client's side of a connection to `addr`, host and port.
-    pub(super) fn connect(&self, addr: &str) -> Result<Side, ClientError> {
+    pub fn connect(&self, addr: &str) -> Result<TlsSide, ClientError> {
         let host = addr.rsplit_once(':').map_or(addr, |(host, _)| host).trim_matches(['[', ']']);
         let name = self.name.as_deref().unwrap_or(host);
         let wrong = |error: &dyn std::fmt::Display| ClientError::Tls(format!("{name}: {error}"));
         let server = ServerName::try_from(name.to_owned()).map_err(|error| wrong(&error))?;
         let session = ClientConnection::new(self.rules.clone(), server).map_err(|error| wrong(&error))?;
-        Ok(Side { session })
+        Ok(TlsSide::new(session))
     }
 }
 
@@ -87,23 +88,40 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, ClientError> {
     PrivateKeyDer::from_pem_file(path).map_err(|error| ClientError::Tls(format!("{}: {error}", path.display())))
 }
 
-/// The client's side of one connection, over a socket that never blocks.
-#[derive(Debug)]
-pub(super) struct Side {
+/// Bytes one read of the socket asks for.
+const READ: usize = 64 * 1024;
+
+/// The client's side of one connection, beside its socket: for those who keep the socket themselves. It waits only if
+/// the socket does.
+pub struct TlsSide {
     session: ClientConnection,
+    /// Read and not decrypted yet; empty until something was read.
+    sealed: Vec<u8>,
+    from: usize,
+    to: usize,
+    /// Found behind something that was still to be given out.
+    broken: Option<rustls::Error>,
 }
 
-impl Side {
-    pub(super) fn is_handshaking(&self) -> bool {
+impl TlsSide {
+    fn new(session: ClientConnection) -> TlsSide {
+        TlsSide { session, sealed: Vec::new(), from: 0, to: 0, broken: None }
+    }
+
+    /// Whether nothing can be said yet.
+    #[must_use]
+    pub fn is_handshaking(&self) -> bool {
         self.session.is_handshaking()
     }
 
-    pub(super) fn wants_write(&self) -> bool {
+    /// Whether something is encrypted that the socket has not taken.
+    #[must_use]
+    pub fn wants_write(&self) -> bool {
         self.session.wants_write()
     }
 
-    /// Encrypts what it has room for, and sends what the socket takes. `Ok(0)` for nothing to encrypt.
-    pub(super) fn write(&mut self, socket: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    /// Encrypts what it has room for, and sends what the socket takes. `Ok(0)` if it has room for nothing.
+    pub fn write(&mut self, socket: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         self.push(socket)?;
         let count = self.session.writer().write_vectored(slices)?;
         match self.push(socket) {
@@ -114,7 +132,8 @@ impl Side {
         }
     }
 
-    fn push(&mut self, mut socket: &TcpStream) -> io::Result<()> {
+    /// Sends what is encrypted.
+    pub fn push(&mut self, mut socket: &TcpStream) -> io::Result<()> {
         while self.session.wants_write() {
             match self.session.write_tls(&mut socket) {
                 Ok(_) => {}
@@ -125,28 +144,70 @@ impl Side {
         Ok(())
     }
 
-    /// What the broker said, as far as it has come; zero at the end.
-    pub(super) fn read(&mut self, mut socket: &TcpStream, room: &mut [u8]) -> io::Result<usize> {
+    /// What the broker said, as far as it has come; zero at the end. Nothing that was read is left over, unless the room
+    /// is full.
+    pub fn read(&mut self, mut socket: &TcpStream, room: &mut [u8]) -> io::Result<usize> {
+        let mut count = 0;
         loop {
-            match self.session.reader().read(room) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                // A broker that was killed says no good-bye; frames say how long they are, so nothing is cut unseen.
-                Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(0),
-                read => return read,
+            let more = self.take(&mut room[count..])?;
+            count += more.unwrap_or(0);
+            // The end, or a full room, or all that was read.
+            if more == Some(0) || count == room.len() || (count > 0 && self.from == self.to) {
+                return Ok(count);
             }
-            if self.session.read_tls(&mut socket)? == 0 {
-                return Ok(0);
+            if self.from == self.to {
+                self.sealed.resize(READ, 0);
+                (self.from, self.to) = (0, socket.read(&mut self.sealed)?);
+                if self.to == 0 {
+                    // A broker that was killed says no good-bye; frames say how long they are, so no cut goes unseen.
+                    return Ok(0);
+                }
             }
-            let handled = self.session.process_new_packets();
-            // An answer, or the alert that says what was wrong; the socket may be full or gone.
-            let _ = self.push(socket);
-            handled.map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
+            if let Err(error) = self.decrypt(socket) {
+                if count == 0 {
+                    return Err(io::Error::new(ErrorKind::InvalidData, error));
+                }
+                self.broken = Some(error);
+                return Ok(count);
+            }
         }
     }
 
+    /// What is decrypted; `None` if nothing is, zero at the end.
+    fn take(&mut self, room: &mut [u8]) -> io::Result<Option<usize>> {
+        if let Some(error) = self.broken.take() {
+            return Err(io::Error::new(ErrorKind::InvalidData, error));
+        }
+        match self.session.reader().read(room) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+            Ok(count) => Ok(Some(count)),
+        }
+    }
+
+    fn decrypt(&mut self, socket: &TcpStream) -> Result<(), rustls::Error> {
+        let mut sealed = &self.sealed[self.from..self.to];
+        let taken = self.session.read_tls(&mut sealed).map_err(|error| rustls::Error::General(error.to_string()))?;
+        self.from += taken;
+        let handled = self.session.process_new_packets();
+        // An answer, or the alert that says what was wrong; the socket may be full or gone.
+        let _ = self.push(socket);
+        if taken == 0 {
+            // After its good-bye nothing counts.
+            self.from = self.to;
+        }
+        handled.map(drop)
+    }
+
     /// Says that nothing more comes.
-    pub(super) fn say_goodbye(&mut self, socket: &TcpStream) {
+    pub fn say_goodbye(&mut self, socket: &TcpStream) {
         self.session.send_close_notify();
         let _ = self.push(socket);
+    }
+}
+
+impl fmt::Debug for TlsSide {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsSide").field("handshaking", &self.is_handshaking()).finish_non_exhaustive()
     }
 }
