@@ -54,6 +54,8 @@ impl Limits {
     pub const READ: usize = 64 * 1024;
     /// Separate acknowledged ranges above a cursor's floor. Beyond: the subscription is not sent more until the floor moves.
     pub const ACKED_RANGES_MAX: usize = 4096;
+    /// How long a backup keeps segments from going without a word of whoever copies them. Beyond: it is over.
+    pub const BACKUP_LEASE: Duration = Duration::from_secs(60);
     /// Times one connection is moved to another shard before it stays where it is.
     pub const MOVES_MAX: u8 = 1;
 }

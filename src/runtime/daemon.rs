@@ -46,7 +46,7 @@ fn serve(config: &Config) -> Result<(), Failure> {
     let orders: Arc<OnceLock<Sender<Report>>> = Arc::default();
     let terms = terms(config, &keys, shards);
     let on_loopback = config.metrics_addr.is_loopback();
-    let (data_dir, hdr_dir) = (config.wal_path.clone(), config.hdr_folder());
+    let (data_dir, hdr_dir) = (prepared.directory().path().to_owned(), config.hdr_folder());
     let desk = Arc::new(Desk::new(on_loopback, data_dir, hdr_dir, terms, take_orders(orders.clone())));
     http::start(door, desk.clone()).map_err(no_thread)?;
     let makers = makers(config, &prepared, keys);

@@ -102,6 +102,7 @@ pub struct Core {
     pub(super) browses: BTreeMap<u64, super::admin_read::Browse>,
     pub(super) replays: super::admin_replay::Replays,
     pub(super) orders: super::admin::Orders,
+    pub(super) backup: super::backup::Backup,
 }
 
 impl Core {
@@ -144,6 +145,7 @@ impl Core {
             browses: BTreeMap::new(),
             replays: Default::default(),
             orders: Default::default(),
+            backup: Default::default(),
             options,
         };
         for (id, log) in logs {
@@ -189,6 +191,8 @@ impl Core {
         self.release_holds();
         self.deliver_ready();
         self.trim_volatile();
+        self.poll_backup();
+        self.log_last_cursors();
         self.poll_logs();
         self.flush_links();
         self.move_idle();

@@ -3,6 +3,7 @@
 pub mod broker;
 pub mod hex;
 pub mod http;
+pub mod load;
 pub mod patience;
 pub mod topics;
 pub mod wire;
