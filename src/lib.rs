@@ -22,6 +22,7 @@
 //! | [`client`]   | the client library: a pure session half and a blocking half                                      |
 //! | [`sim`]      | the other world: a seeded scheduler, a disk that loses power, a network that stalls; checkers    |
 //! | [`mod@bench`]| load and floors, measured                                                                        |
+//! | [`torture`]  | the real daemon on a bad day: crashes, disks, networks, overload                                 |
 //!
 //! To see how it all hangs together, read [`shard::Core`] first: `handle`, `poll`, `poll_timeout`, and `finish_step`.
 //! The way of a message is then `shard/receive.rs`, `publish.rs`, `commit.rs`, `deliver.rs`, `settle.rs`, with
@@ -52,3 +53,5 @@ pub mod client;
 pub mod sim;
 
 pub mod bench;
+
+pub mod torture;

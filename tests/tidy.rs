@@ -17,13 +17,14 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("admin", &["model", "config", "auth", "protocol", "wal", "shard"]),
     ("client", &["model", "protocol"]),
     ("bench", &["model", "protocol", "client"]),
+    ("torture", &["model", "protocol", "wal", "client", "bench"]),
     ("sim", &["model", "config", "auth", "protocol", "broker", "wal", "shard", "admin", "client"]),
     ("runtime", &["model", "config", "auth", "protocol", "broker", "wal", "shard", "admin", "client"]),
     (
         "bin",
         &[
             "model", "config", "auth", "protocol", "broker", "wal", "shard", "admin", "runtime", "client", "bench",
-            "sim",
+            "sim", "torture",
         ],
     ),
 ];

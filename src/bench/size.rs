@@ -22,9 +22,9 @@ fn scaled(text: &str, base: u64) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_mul(base.pow(power))
 }
 
-/// A number, whole or not, and `ns`, `us`, `ms`, `s` or `m`.
+/// A number, whole or not, and `ns`, `us`, `ms`, `s`, `m` or `h`.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let units = [("ns", 1e-9), ("us", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0)];
+    let units = [("ns", 1e-9), ("us", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
     let found = units.iter().find_map(|(unit, seconds)| {
         let number = text.strip_suffix(unit)?.parse::<f64>().ok()?;
         Duration::try_from_secs_f64(number * seconds).ok()
@@ -42,6 +42,7 @@ mod tests {
         assert_eq!(count("20k"), Ok(20_000));
         assert_eq!(duration("1.5ms"), Ok(Duration::from_micros(1500)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("0.5h"), Ok(Duration::from_secs(1800)));
         for text in ["", "k", "-1", "x", "5 s", "1e400s", "99999999999999999999k"] {
             assert!(bytes(text).is_err() && count(text).is_err() && duration(text).is_err(), "{text}");
         }

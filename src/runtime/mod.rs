@@ -9,6 +9,7 @@
 //!            its sockets, devices, peers  listener, log_device, log_folder, segment_file, mesh
 //!            its tasks                    alarm, bell, turns, pulse
 //! http       metrics, health, admin       desk, process, dumps
+//! blipmq wal logs nobody runs             stopped_log
 //! ```
 
 pub mod alarm;
@@ -46,6 +47,7 @@ pub mod segment_file;
 pub mod service_manager;
 pub mod shard;
 pub mod signals;
+pub mod stopped_log;
 pub mod turns;
 pub mod writer;
 

@@ -3,8 +3,8 @@
 //! The way of a message is four files: `receive` (bytes to requests), `publish` (into a partition and its log),
 //! `commit` (acknowledged and released), `deliver` (out, against credit). Beside them: `subscribe`, `settle` and
 //! `poll` (what clients say of deliveries), `routing`, `mesh` and `letter` (other shards), `pressure` (who has to
-//! wait), `bury` (dead letters), `backup`, `idempotence`, `timers`, `housekeeping`, `restore`, `drain`, `query`. A core opens
-//! nothing, sleeps never and reads no clock.
+//! wait), `confirm` (who subscribes is told when the log has it), `bury` (dead letters), `backup`, `idempotence`,
+//! `timers`, `housekeeping`, `restore`, `drain`, `query`. A core opens nothing, sleeps never and reads no clock.
 
 mod admin;
 mod admin_read;
@@ -13,6 +13,7 @@ pub mod ask;
 mod backup;
 mod bury;
 mod commit;
+mod confirm;
 mod connections;
 mod core;
 mod deliver;

@@ -33,6 +33,7 @@ impl Core {
             let sub = self.restored(partition, id, &state.meta, cursor);
             let index = self.add_subscription(sub);
             self.subscriptions[index].detached = Some(self.now);
+            self.subscriptions[index].logged = self.logs[at].log.appended();
         }
         // Not before the last of them is there: what one has settled, another may still be owed.
         let ours = self.partitions.iter().filter(|(_, partition)| partition.log == at).map(|(index, _)| index);

@@ -32,6 +32,8 @@ pub struct Session {
     pub last: Option<Alias>,
     /// By subscription id - 1: ids are given in order and never used again on one connection.
     pub subscriptions: Vec<Option<Subscribed>>,
+    /// Deletions that are not answered.
+    pub leaving: Vec<Leaving>,
     /// How often the connection has moved.
     pub moves: u8,
 }
@@ -66,6 +68,15 @@ pub struct Subscribed {
     pub sources: u32,
     pub next_offset: u64,
     pub refused: Option<Refusal>,
+}
+
+/// A subscription that is being deleted.
+#[derive(Debug)]
+pub struct Leaving {
+    pub subscription: u64,
+    pub correlation: u64,
+    /// Shards that have not answered yet.
+    pub pending: usize,
 }
 
 /// One shard's part of a subscription, and the credit it has used since the client last gave some.
@@ -123,6 +134,7 @@ impl Session {
             aliases: Vec::new(),
             last: None,
             subscriptions: Vec::new(),
+            leaving: Vec::new(),
             moves: 0,
         }
     }
@@ -147,6 +159,11 @@ impl Session {
     pub fn subscription(&mut self, id: u64) -> Option<&mut Subscribed> {
         let index = usize::try_from(id.checked_sub(1)?).ok()?;
         self.subscriptions.get_mut(index)?.as_mut()
+    }
+
+    /// A subscription that the client has been told of: before, it cannot know the number.
+    pub fn open_subscription(&mut self, id: u64) -> Option<&mut Subscribed> {
+        self.subscription(id).filter(|state| state.pending == 0)
     }
 
     pub fn has_subscriptions(&self) -> bool {

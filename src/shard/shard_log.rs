@@ -18,6 +18,8 @@ pub struct ShardLog {
     pub id: LogId,
     pub log: Log,
     pub waiting: VecDeque<Waiting>,
+    /// Subscribers who are told when their entries are committed, by where those end.
+    pub confirmations: VecDeque<(Lsn, super::confirm::Confirmation)>,
     /// Its end was announced: the process is to stop.
     pub halted: bool,
 }
@@ -42,19 +44,24 @@ pub const EXIT_LOG_FAILED: i32 = 6;
 
 impl ShardLog {
     pub fn new(id: LogId, log: Log) -> ShardLog {
-        ShardLog { id, log, waiting: VecDeque::new(), halted: false }
+        ShardLog { id, log, waiting: VecDeque::new(), confirmations: VecDeque::new(), halted: false }
     }
 
     /// Whether QoS 1 publishes are taken.
     pub fn accepts(&self) -> Result<(), Refusal> {
+        self.takes("publish")
+    }
+
+    /// Whether what has to be kept is taken.
+    pub fn takes(&self, what: &str) -> Result<(), Refusal> {
         match self.log.state() {
             LogState::Ready => Ok(()),
             LogState::Full { reason } => {
-                let text = format!("durable publish failed: {reason}");
+                let text = format!("durable {what} failed: {reason}");
                 Err(Refusal::new(ErrorCode::DiskFull, Reason::DiskFull, text))
             }
             LogState::Stopped { failure } => {
-                let text = format!("durable publish failed: {}", failure.reason);
+                let text = format!("durable {what} failed: {}", failure.reason);
                 Err(Refusal::new(ErrorCode::Server, Reason::LogStopped, text))
             }
         }
@@ -123,7 +130,15 @@ impl Core {
         if reading {
             self.forget_reads(index);
         }
+        self.tell_corruptions(index);
         self.commit(index);
+    }
+
+    /// Every bad place is told once, whoever meets it.
+    pub(super) fn tell_corruptions(&mut self, index: usize) {
+        for corruption in self.logs[index].log.take_corruptions() {
+            log::error!("corrupt: {corruption}; `blipmq wal check` finds all there is");
+        }
     }
 
     /// Asks each log what it wants done.

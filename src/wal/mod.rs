@@ -34,7 +34,7 @@ pub use cut::Cut;
 pub use entry::{BLOCK, ENTRY_HEADER, Entry, PartitionMeta, SubscriptionMeta};
 pub use log::{Log, LogOptions, LogState};
 pub use reading::{BatchPlace, Batches, Place};
-pub use recovery::{Recovered, Recovery, RecoveryReport, RecoveryStep};
+pub use recovery::{Loss, Recovered, Recovery, RecoveryReport, RecoveryStep};
 pub use scan::Corruption;
 pub use segment::SegmentHeader;
 pub use stats::{LogStats, Timing};

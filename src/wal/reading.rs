@@ -117,6 +117,11 @@ impl Log {
         })
     }
 
+    /// The first record after `offset` that starts a piece of its own, where what stands at `offset` cannot be read.
+    pub fn first_after(&self, partition: PartitionId, offset: Offset) -> Option<Offset> {
+        self.index.runs_from(partition, offset).map(|run| run.base).find(|base| *base > offset)
+    }
+
     /// The read of a place that [`Log::find`] just gave. Its segment stays until [`Log::batches`] or
     /// [`Log::read_answered`] is told of the answer.
     pub fn place_read(&mut self, place: Place, wanted_by: u64) -> LogAction {

@@ -63,9 +63,11 @@ pub struct RecoveryReport {
     pub batches: u64,
     pub records: u64,
     pub bytes: u64,
-    /// Entries and bytes cut off the tail: written, and never known to be synced.
+    /// Entries and bytes cut off the end: written, and never known to be synced, unless a corruption tells otherwise.
     pub cut_entries: u64,
     pub cut_bytes: u64,
+    /// What is not part of the log any more, in order.
+    pub losses: Vec<Loss>,
     /// Where the log ends: its segment, and the byte in it.
     pub end: (Lsn, u64),
     /// Bad places that were cut or left out because the operator said so.
@@ -74,6 +76,18 @@ pub struct RecoveryReport {
     pub unusable: Vec<(Lsn, &'static str)>,
     /// Batches of partitions that nothing is known of.
     pub orphans: u64,
+}
+
+/// Bytes that were cut off or left out, and what could still be told of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// The segment, and the byte in it where they begin.
+    pub segment: Lsn,
+    pub position: u64,
+    pub bytes: u64,
+    /// Whole entries, and records in batches: at least so many where headers are damaged too.
+    pub entries: u64,
+    pub records: u64,
 }
 
 /// What recovery needs next.
@@ -96,6 +110,8 @@ pub struct Recovery {
     size: u64,
     files: BTreeMap<Lsn, File>,
     headers: Vec<Lsn>,
+    /// Files whose names fit no segment.
+    strangers: Vec<Lsn>,
     checkpoint: Option<Checkpoint>,
     stage: Stage,
     window: Window,
@@ -147,7 +163,10 @@ struct Search {
     at: Lsn,
     first: Option<Lsn>,
     found: u64,
+    records: u64,
     last_end: Lsn,
+    /// Entries and records at the bad place itself, as far as its header can be read.
+    here: (u64, u64),
 }
 
 #[derive(Debug, Default)]
@@ -215,6 +234,7 @@ impl Recovery {
             size: options.segment_size,
             headers: files.keys().rev().copied().collect(),
             files,
+            strangers: Vec::new(),
             checkpoint: None,
             stage: Stage::Headers,
             window: Window::default(),
@@ -311,6 +331,11 @@ impl Recovery {
         }
     }
 
+    fn lost(&mut self, at: Lsn, bytes: u64, entries: u64, records: u64) {
+        let segment = segment_of(at, self.size);
+        self.report.losses.push(Loss { segment, position: at.since(segment), bytes, entries, records });
+    }
+
     fn fail(&mut self, at: Lsn, what: String) {
         let segment = segment_of(at, self.size);
         let position = at.since(segment);
@@ -366,10 +391,11 @@ impl Recovery {
         self.report.segment_size = self.size;
         self.stage = Stage::Scan;
         let strangers: Vec<Lsn> = self.files.keys().copied().filter(|first| first.0 % self.size != 0).collect();
-        for stranger in strangers {
-            self.files.remove(&stranger);
-            self.corrupt(stranger, "no segment of this log begins where this file's name says");
+        for stranger in &strangers {
+            self.files.remove(stranger);
+            self.corrupt(*stranger, "no segment of this log begins where this file's name says");
         }
+        self.strangers = strangers;
         match self.checkpoint.take() {
             Some(checkpoint) => self.begin_at(checkpoint),
             None => self.begin_without(),
@@ -384,21 +410,30 @@ impl Recovery {
         self.index.fence(next);
         for segment in segments {
             match self.files.get(&segment).map(|file| file.bad) {
-                Some(None) => {}
-                Some(Some(what)) => self.corrupt(segment, what),
+                Some(Some(what)) if !self.holes.contains_key(&segment) => self.corrupt(segment, what),
+                Some(_) => {}
                 None => {
                     self.corrupt(segment, "the segment is missing");
-                    self.index.forget_segment(segment);
+                    let (bytes, records) = self.index.forget_segment(segment);
+                    self.lost(segment, bytes, 0, records);
                     continue;
                 }
             }
-            self.used.insert(segment);
+            self.use_segment(segment);
         }
         self.report.clean = clean;
         if self.used.contains(&segment_of(last, self.size)) && last < end {
             self.stage = Stage::Last;
         } else if clean {
             self.stage = Stage::Done;
+        }
+    }
+
+    /// A header that is not believed is a hole: it was told once, and what follows it speaks for itself.
+    fn use_segment(&mut self, segment: Lsn) {
+        self.used.insert(segment);
+        if self.files.get(&segment).is_some_and(|file| file.bad.is_some()) {
+            self.holes.insert(segment, segment.plus(BLOCK as u64));
         }
     }
 
@@ -419,7 +454,11 @@ impl Recovery {
                 self.window = Window::default();
                 return Advance::Again;
             }
-            _ => self.corrupt(self.last, "the last entry that the checkpoint knows is not there"),
+            _ => {
+                self.corrupt(self.last, "the last entry that the checkpoint knows is not there");
+                // The next checkpoint does not vouch for it again.
+                self.last = self.end;
+            }
         }
         self.stage = if self.report.clean { Stage::Done } else { Stage::Scan };
         Advance::Again
@@ -491,7 +530,7 @@ impl Recovery {
             Ok(None) => {}
             Err(what) => return self.bad_place(what),
         }
-        self.used.insert(segment_of(self.at, self.size));
+        self.use_segment(segment_of(self.at, self.size));
         self.report.entries += 1;
         self.report.bytes += header.size() as u64;
         self.epoch = header.epoch;
@@ -556,8 +595,12 @@ impl Recovery {
             return Advance::Again;
         }
         let bad = self.at;
-        let mut search = Search { bad, what, at: bad, first: None, found: 0, last_end: bad };
-        search.found += u64::from(self.stands_at(bad));
+        let here = self.stands_at(bad);
+        let header = here.flatten().filter(|header| header.end() <= segment_of(bad, self.size).plus(self.size));
+        let records = header.as_ref().map_or(0, records_of);
+        let here = (u64::from(here.is_some()), records);
+        let last_end = header.map_or(bad, |header| header.end());
+        let mut search = Search { bad, what, at: bad, first: None, found: 0, records: 0, last_end, here };
         if self.window.start <= bad && bad < self.window.end() {
             search.at = bad.plus(8);
         }
@@ -565,14 +608,16 @@ impl Recovery {
         Advance::Again
     }
 
-    /// Whether an entry of this log stands, or stood, at a place where none is whole.
-    fn stands_at(&self, at: Lsn) -> bool {
+    /// Whether an entry of this log stands, or stood, at a place where none is whole; and its header, if that is.
+    fn stands_at(&self, at: Lsn) -> Option<Option<Header>> {
         let Window { start, bytes } = &self.window;
         if at < *start || at >= self.window.end() {
-            return false;
+            return None;
         }
         let bytes = &bytes[at.since(*start) as usize..];
-        claims(bytes, at) && Header::decode(bytes, at).map_or(true, |header| header.epoch >= self.epoch)
+        let header = Header::decode(bytes, at).ok();
+        let fresh = header.as_ref().is_none_or(|header| header.epoch >= self.epoch);
+        (claims(bytes, at) && fresh).then_some(header)
     }
 }
 
@@ -610,6 +655,7 @@ impl Recovery {
         self.synced = self.synced.max(header.synced);
         search.first.get_or_insert(header.lsn);
         search.found += 1;
+        search.records += records_of(&header);
         search.last_end = header.end();
         if self.surveyed { self.decide() } else { Advance::Again }
     }
@@ -626,17 +672,18 @@ impl Recovery {
             self.corrupt(search.bad, search.what);
         }
         match search.first.filter(|_| corrupt && self.mode == RecoveryMode::Skip) {
-            Some(next) => self.leave_out(next),
+            Some(next) => self.leave_out(next, search.here),
             None => self.cut(&search),
         }
         Advance::Again
     }
 
     /// The log goes on at `next`.
-    fn leave_out(&mut self, next: Lsn) {
-        self.used.insert(segment_of(next, self.size));
+    fn leave_out(&mut self, next: Lsn, (entries, records): (u64, u64)) {
+        self.use_segment(segment_of(next, self.size));
         if next > self.at {
             self.holes.insert(self.at, next);
+            self.lost(self.at, next.since(self.at), entries, records);
         }
         self.at = next;
         self.index.fence(next);
@@ -644,8 +691,12 @@ impl Recovery {
 
     fn cut(&mut self, search: &Search) {
         self.stage = Stage::Done;
-        self.report.cut_entries = search.found.max(u64::from(!self.whole));
+        let (entries, records) = (search.found + search.here.0, search.records + search.here.1);
+        self.report.cut_entries = entries.max(u64::from(!self.whole));
         self.report.cut_bytes = search.last_end.since(search.bad);
+        if self.report.cut_entries > 0 {
+            self.lost(search.bad, self.report.cut_bytes, self.report.cut_entries, records);
+        }
     }
 }
 
@@ -669,7 +720,7 @@ impl Recovery {
         self.report.unusable =
             self.files.iter().filter_map(bad).filter(|(first, _)| !self.used.contains(first)).collect();
         let unused = self.files.keys().copied().filter(|first| !self.used.contains(first));
-        let leftovers = unused.filter(|first| !ready(*first)).collect();
+        let leftovers = unused.filter(|first| !ready(*first)).chain(self.strangers).collect();
         let used = self.used.into_iter().collect();
         let segment = segment_of(self.end, self.size);
         self.report.end = (segment, self.end.since(segment));
@@ -706,6 +757,10 @@ impl Recovery {
         }
         segment.plus(self.size + BLOCK as u64)
     }
+}
+
+fn records_of(header: &Header) -> u64 {
+    if header.kind == Kind::Batch { header.count.into() } else { 0 }
 }
 
 fn unknown_version(what: &str, version: u32) -> String {

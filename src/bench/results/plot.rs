@@ -94,6 +94,27 @@ pub fn over_time(scenarios: &[Scenario]) -> String {
     svg.end()
 }
 
+/// Figures over time, each curve against its own largest value: what grows shows.
+pub fn curves(title: &str, curves: &[(String, Vec<(f64, f64)>)]) -> String {
+    let longest = curves.iter().flat_map(|(_, points)| points).map(|(at, _)| *at).fold(1.0, f64::max);
+    let x = |at: f64| 70.0 + (WIDTH - 70.0 - RIGHT - 60.0) * at / longest;
+    let y = |share: f64| HEIGHT - 40.0 - (HEIGHT - 40.0 - TOP) * share;
+    let mut svg = Svg::new(HEIGHT.max(TOP + 16.0 * curves.len() as f64 + 20.0), title);
+    for percent in [0, 25, 50, 75, 100] {
+        let at = y(f64::from(percent) / 100.0);
+        svg.line(&[(x(0.0), at), (x(longest), at)], "#dddddd");
+        svg.text(x(0.0) - 6.0, at + 4.0, "end", &format!("{percent} %"));
+    }
+    svg.text(x(longest), HEIGHT - 20.0, "end", &format!("{longest:.0} s"));
+    for (index, (name, points)) in curves.iter().enumerate() {
+        let most = points.iter().map(|(_, figure)| *figure).fold(0.0, f64::max);
+        let share = |figure: f64| if most > 0.0 { figure / most } else { 0.0 };
+        let points: Vec<_> = points.iter().map(|(at, figure)| (x(*at), y(share(*figure)))).collect();
+        svg.curve(index, &points, &format!("{name}, {}", scaled(most)));
+    }
+    svg.end()
+}
+
 fn relative(pass: &Value) -> Option<Vec<(f64, f64)>> {
     let intervals = pass["intervals"].as_array()?;
     let first = intervals.first()?["from"].as_f64()?;
@@ -164,5 +185,7 @@ mod tests {
             assert!(!picture.contains("NaN") && !picture.contains("inf"), "{picture}");
         }
         assert!(latency(&[]).ends_with("</svg>\n"));
+        let drawn = curves("fds <1>", &[("fds".to_owned(), vec![(0.0, 1.0), (1.0, 2.0)]), ("none".to_owned(), vec![])]);
+        assert!(drawn.contains("fds &lt;1>") && !drawn.contains("NaN"), "{drawn}");
     }
 }

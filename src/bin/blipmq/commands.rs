@@ -3,6 +3,7 @@
 mod admin;
 mod backup;
 mod bench;
+mod checklist;
 mod connect;
 mod copy;
 mod duration;
@@ -21,6 +22,7 @@ mod subs;
 mod subscribe;
 mod table;
 mod topics;
+mod torture;
 mod wal;
 
 use std::io::stdout;
@@ -51,10 +53,12 @@ enum Command {
     Ping(ping::Arguments),
     Wal(wal::Arguments),
     Backup(backup::Arguments),
+    Checklist(checklist::Arguments),
     Restore(restore::Arguments),
     Key(key::Arguments),
     Admin(admin::Arguments),
     Bench(Box<bench::Arguments>),
+    Torture(torture::Arguments),
 }
 
 pub fn main() -> ExitCode {
@@ -81,10 +85,12 @@ fn run(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Ping(arguments) => ping::run(&arguments, output),
         Command::Wal(arguments) => wal::run(&arguments, output),
         Command::Backup(arguments) => backup::run(&arguments, output),
+        Command::Checklist(arguments) => checklist::run(&arguments, output),
         Command::Restore(arguments) => restore::run(&arguments, output),
         Command::Key(arguments) => key::run(&arguments, output),
         Command::Admin(arguments) => admin::run(&arguments, output),
         Command::Bench(arguments) => bench::run(&arguments, output),
+        Command::Torture(arguments) => torture::run(&arguments, output),
     }
 }
 

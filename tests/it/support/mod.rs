@@ -6,6 +6,7 @@ pub mod http;
 pub mod load;
 pub mod patience;
 pub mod topics;
+pub mod torture;
 pub mod wire;
 
 pub use broker::{Broker, Ended, Workspace};
