@@ -307,7 +307,7 @@ impl Core {
     fn missing(&mut self, index: usize, offset: Offset, after: Option<Offset>) {
         let serving = &mut self.subscriptions[index];
         let partition = &mut self.partitions[serving.sub.partition];
-        let in_log = || Some(self.logs.get(partition.log)?.log.first_after(partition.id?, offset)?);
+        let in_log = || self.logs.get(partition.log)?.log.first_after(partition.id?, offset);
         let tail = partition.tail.first();
         let next = after.or_else(in_log).map_or(tail, |after| after.min(tail)).max(offset.plus(1));
         log::error!("topic {}: records {offset}..{next} are not in the log", partition.topic);
