@@ -2,6 +2,7 @@
 
 mod support;
 
+mod backup;
 mod bad_input;
 mod command_line;
 mod crash;
@@ -12,8 +13,8 @@ mod durability;
 mod in_memory;
 mod keys;
 mod latency;
-mod power;
 mod pages;
+mod power;
 mod redelivery;
 mod refusals;
 mod reload;
