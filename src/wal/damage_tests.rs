@@ -367,6 +367,24 @@ fn what_was_told_of_headers_and_of_the_last_entry_is_not_told_again() {
 }
 
 #[test]
+fn a_file_that_ends_where_the_log_does_is_told_once() {
+    let (device, sent) = killed(6, 300);
+    let end = sent.last().unwrap().end.0 as usize;
+    for blocks in 0..3 {
+        let cut = end.next_multiple_of(BLOCK) + blocks * BLOCK + 10;
+        let mut cut_short = device.clone();
+        cut_short.segments.get_mut(&Lsn(0)).unwrap().truncate(cut);
+        for mode in [RecoveryMode::Truncate, RecoveryMode::Skip] {
+            let (recovered, report) = cut_short.recover(&options(FsyncPolicy::Always), mode).unwrap();
+            assert_eq!(report.corruptions.len(), usize::from(blocks == 0));
+            let mut mended = cut_short.clone();
+            mended.checkpoint = Some(recovered.checkpoint(LogId(3)));
+            assert_eq!(check_prefix(&mut back(mended, RecoveryMode::Refuse), &sent, &[P]), 6);
+        }
+    }
+}
+
+#[test]
 fn a_file_without_a_place_in_the_log_is_told_once_and_removed() {
     let (mut device, sent) = killed(6, 300);
     device.segments.insert(Lsn(SEGMENT + 4096), vec![7; 5000]);

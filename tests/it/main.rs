@@ -10,6 +10,7 @@ mod drain;
 mod durability;
 mod in_memory;
 mod latency;
+mod recovery_modes;
 mod redelivery;
 mod refusals;
 mod shards;
