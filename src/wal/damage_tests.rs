@@ -384,6 +384,45 @@ fn a_file_that_ends_where_the_log_does_is_told_once() {
     }
 }
 
+/// Mended as `blipmq wal` does; what comes back then, with `refuse`.
+fn mended(device: &Device, mode: RecoveryMode) -> Vec<u64> {
+    let (mut recovered, _) = device.recover(&options(FsyncPolicy::Always), mode).unwrap();
+    for segment in recovered.segments().to_vec() {
+        recovered.leave_out(LogId(3), segment, Bytes::from(device.segments[&segment].clone()));
+    }
+    let mut mended = device.clone();
+    recovered.leftovers().iter().for_each(|leftover| drop(mended.segments.remove(leftover)));
+    mended.checkpoint = Some(recovered.checkpoint(LogId(3)));
+    let (recovered, report) =
+        mended.recover(&options(FsyncPolicy::Always), RecoveryMode::Refuse).expect("it is mended");
+    assert_eq!(report.cut_entries, 0);
+    for segment in recovered.segments() {
+        let bytes = Bytes::from(mended.segments[segment].clone());
+        assert!(recovered.entries(LogId(3), *segment, bytes).all(|entry| entry.is_ok()));
+    }
+    offsets(&mut back(mended, RecoveryMode::Refuse))
+}
+
+#[test]
+fn a_file_cut_anywhere_is_mended_for_good() {
+    for groups in [37, 45] {
+        let (device, sent) = killed(groups, 1900);
+        let last = Lsn((sent.last().unwrap().end.0 - 1) / SEGMENT * SEGMENT);
+        for (segment, from) in [(Lsn(0), SEGMENT / 2), (last, 4096)] {
+            for cut in (from..SEGMENT).step_by(499) {
+                let mut device = device.clone();
+                device.segments.get_mut(&segment).unwrap().truncate(cut as usize);
+                let blocks = segment.plus(cut / BLOCK as u64 * BLOCK as u64);
+                let whole = |sent: &&Sent| sent.end <= blocks || start_of(sent) >= segment.plus(SEGMENT);
+                let kept: Vec<u64> = sent.iter().filter(whole).map(|sent| sent.base.0).collect();
+                assert_eq!(mended(&device, RecoveryMode::Skip), kept, "{segment} cut at {cut}");
+                let truncated = mended(&device, RecoveryMode::Truncate);
+                assert!(kept.starts_with(&truncated), "{segment} cut at {cut}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_file_without_a_place_in_the_log_is_told_once_and_removed() {
     let (mut device, sent) = killed(6, 300);
