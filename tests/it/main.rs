@@ -15,6 +15,7 @@ mod keys;
 mod latency;
 mod pages;
 mod power;
+mod recovery_modes;
 mod redelivery;
 mod refusals;
 mod reload;

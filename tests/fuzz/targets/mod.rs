@@ -1,5 +1,5 @@
-//! What is fuzzed: each function takes any bytes, and panics if a promise breaks. `tests/fuzz/run.sh` feeds them with
-//! cargo-fuzz for as long as one likes, `short.rs` for a moment in every test run.
+//! What is fuzzed: each function takes any bytes, and panics if a promise breaks. `tests/fuzz/run.sh` feeds them by
+//! libFuzzer for as long as one likes, `short.rs` for a moment in every test run.
 
 pub mod bytes;
 pub mod device;
@@ -10,7 +10,7 @@ pub mod session;
 pub type Target = fn(&[u8]);
 
 /// All of them, by name.
-#[allow(dead_code)] // cargo-fuzz calls each by itself
+#[allow(dead_code)] // libFuzzer's programs call each by itself
 pub const TARGETS: [(&str, Target); 7] = [
     ("session_v1", session::version_1),
     ("session_v2", session::version_2),
