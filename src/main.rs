@@ -71,6 +71,10 @@ fn sources(arguments: &ArgMatches) -> Sources {
 }
 
 fn validated(config: &Config) -> ExitCode {
+    if let Err(failure) = blipmq::runtime::check(config) {
+        eprintln!("{failure}");
+        return ExitCode::from(u8::try_from(failure.exit as i32).unwrap_or(1));
+    }
     // A reader that has gone does not make the configuration wrong.
     let _ = std::io::stdout().write_all(config::report(config).as_bytes());
     ExitCode::SUCCESS

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::{Args, Subcommand};
 
 use super::verdict::Verdict;
-use super::{crash, disk_full, failing_disk, power, slow_disk, soak};
+use super::{crash, damage, disk_full, failing_disk, power, slow_disk, soak};
 use crate::bench::failure::Failure;
 
 /// Attack the promises of a broker of its own: crashes, disks, networks, overload
@@ -50,6 +50,7 @@ impl Common {
 #[derive(Subcommand, Clone, Debug)]
 pub enum Trial {
     Crash(crash::Arguments),
+    Damage(damage::Arguments),
     Power(power::Arguments),
     FailingDisk(failing_disk::Arguments),
     SlowDisk(slow_disk::Arguments),
@@ -73,6 +74,10 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<(), Failure> {
 fn judge(trial: &Trial) -> Result<(&'static str, u64, Verdict), Failure> {
     match trial {
         Trial::Crash(arguments) => crash::run(arguments).map(|(seed, verdict)| ("crash", seed, verdict)),
+        Trial::Damage(arguments) => {
+            let seed = arguments.common.seed();
+            Ok(("damage", seed, damage::run(arguments, seed)?))
+        }
         Trial::Power(arguments) => power::run(arguments).map(|(seed, verdict)| ("power", seed, verdict)),
         Trial::FailingDisk(arguments) => {
             failing_disk::run(arguments).map(|(seed, verdict)| ("failing-disk", seed, verdict))

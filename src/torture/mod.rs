@@ -8,6 +8,7 @@ pub mod cli;
 pub mod crash;
 pub mod crowd;
 pub mod daemon;
+pub mod damage;
 pub mod disk_full;
 pub mod failing_disk;
 pub mod faults;

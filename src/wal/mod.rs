@@ -8,6 +8,7 @@ mod checkpoint;
 mod cleaning;
 #[cfg(test)]
 mod crash_tests;
+pub mod cut;
 #[cfg(test)]
 mod damage_tests;
 pub mod entry;
@@ -18,6 +19,7 @@ pub mod log;
 mod log_tests;
 pub mod reading;
 pub mod recovery;
+pub mod recovery_report;
 mod retention;
 pub mod scan;
 pub mod segment;
@@ -29,10 +31,12 @@ mod test_device;
 
 pub use action::{GroupPiece, LogAction, LogEvent, LogFailure, ReadFor, Ticket};
 pub use catalog::{Catalog, PartitionState, ProducerCheck, SubscriptionState};
+pub use cut::Cut;
 pub use entry::{BLOCK, ENTRY_HEADER, Entry, PartitionMeta, SubscriptionMeta};
 pub use log::{Log, LogOptions, LogState};
 pub use reading::{BatchPlace, Batches, Place};
-pub use recovery::{Loss, Recovered, Recovery, RecoveryReport, RecoveryStep};
+pub use recovery::{Recovered, Recovery, RecoveryStep};
+pub use recovery_report::{Loss, RecoveryReport};
 pub use scan::Corruption;
 pub use segment::SegmentHeader;
 pub use stats::{LogStats, Timing};

@@ -2,6 +2,7 @@
 
 mod support;
 
+mod backup;
 mod bad_input;
 mod command_line;
 mod crash;
@@ -10,13 +11,17 @@ mod disks;
 mod drain;
 mod durability;
 mod in_memory;
+mod keys;
 mod latency;
+mod pages;
 mod power;
 mod redelivery;
 mod refusals;
+mod reload;
 mod shards;
 mod start;
 mod stop;
+mod tls;
 mod version_1;
 mod version_2;
 mod wal_command;
