@@ -50,6 +50,8 @@ fn wrong(error: String) -> Failure {
 }
 
 fn serve(config: &Config) -> Result<(), Failure> {
+    #[cfg(feature = "faults")]
+    super::faults::check()?;
     let tls = read_files(config)?.map(|rules| Arc::new(Tls::new(rules)));
     let early = signals::keep_hangups().map_err(no_thread)?;
     let prepared = Prepared::new(settings(config))?;

@@ -27,6 +27,8 @@ pub mod doorkeeper;
 pub mod dumps;
 pub mod executor;
 pub mod failure;
+#[cfg(feature = "faults")]
+pub mod faults;
 pub mod filesystem;
 pub mod gauges;
 pub mod http;
