@@ -2,8 +2,10 @@
 
 mod support;
 
+mod administer;
 mod backup;
 mod bad_input;
+mod checklist;
 mod command_line;
 mod crash;
 mod delivery;
@@ -11,6 +13,7 @@ mod drain;
 mod durability;
 mod in_memory;
 mod latency;
+mod metrics;
 mod redelivery;
 mod refusals;
 mod shards;

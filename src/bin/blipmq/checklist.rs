@@ -110,8 +110,7 @@ impl Count {
 
 fn tell(line: &Line, result: &str, why: &str, output: &mut Output) -> Result<(), Failure> {
     let Line { section, says, repeat, .. } = line;
-    let object =
-        json!({ "section": section, "line": says, "result": result, "found": why, "repeat": repeat });
+    let object = json!({ "section": section, "line": says, "result": result, "found": why, "repeat": repeat });
     output.say(&format!("{result:<8} {says}\n         {why}\n         $ {repeat}"), &object)
 }
 

@@ -42,7 +42,8 @@ pub const LINES: &[Line] = &[
 fn bench(site: &Site, words: &[&str]) -> Checked {
     let (broker, data) = (site.broker.display().to_string(), site.data_dir.display().to_string());
     let common = ["--duration", "1s", "--warmup", "500ms", "--no-pin", "--json", "--broker", &broker];
-    let words: Vec<&str> = ["bench"].iter().chain(words).chain(&common).chain(&["--data-dir", &data]).copied().collect();
+    let words: Vec<&str> =
+        ["bench"].iter().chain(words).chain(&common).chain(&["--data-dir", &data]).copied().collect();
     let output = site.own(&words)?;
     need(output.status.success(), || String::from_utf8_lossy(&output.stderr).trim().to_owned())?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
