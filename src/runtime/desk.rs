@@ -212,6 +212,8 @@ impl Shards {
             reads: read(&gauges.reads),
             send_waits: read(&gauges.send_waits),
             mesh_waits: read(&gauges.mesh_waits),
+            tls_handshakes: read(&gauges.tls_handshakes),
+            tls_failures: std::array::from_fn(|failure| read(&gauges.tls_failures[failure])),
         };
         self.gauges.iter().map(of).collect()
     }

@@ -66,6 +66,9 @@ fn tell(report: &RecoveryReport, started: Instant) {
             if report.corruptions.is_empty() { ": written, never known to be synced" } else { "" }
         );
     }
+    for (segment, what) in &report.unusable {
+        log::warn!("log {log}, segment {segment}: not part of the log, and removed: {what}");
+    }
     if report.orphans > 0 {
         log::error!("log {log}: {} batches belong to no topic that is known, and are left out", report.orphans);
     }

@@ -39,7 +39,7 @@ fn settings(dir: &std::path::Path, cores: usize) -> Settings {
 fn start(cores: usize, make_core: MakeCore) -> (Broker, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let prepared = Prepared::new_with_cores(settings(dir.path(), 1), cores).unwrap();
-    (prepared.start(Makers { core: make_core, log_options: Arc::new(log_options) }).unwrap(), dir)
+    (prepared.start(Makers { core: make_core, log_options: Arc::new(log_options) }, None).unwrap(), dir)
 }
 
 fn log_options(log: LogId) -> LogOptions {

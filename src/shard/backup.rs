@@ -56,7 +56,7 @@ impl Core {
         let answer = match step {
             BackupStep::Hold => self.hold_for_backup(id),
             BackupStep::Cut => return self.begin_cut(token, id),
-            BackupStep::Renew => self.renew(id),
+            BackupStep::Renew => self.renew_backup(id),
             BackupStep::End => self.end_known(id),
         };
         self.answer_admin(token, answer.map(|()| Answer::Done));
@@ -83,7 +83,7 @@ impl Core {
         running.ok_or_else(|| Refusal::unknown("no such backup, or its time is up"))
     }
 
-    fn renew(&mut self, id: &str) -> Result<(), Refusal> {
+    fn renew_backup(&mut self, id: &str) -> Result<(), Refusal> {
         let until = self.lease();
         self.known_backup(id)?.until = until;
         Ok(())

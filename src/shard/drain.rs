@@ -39,9 +39,8 @@ impl Core {
                 self.start_drain(wait_ms);
                 Answer::Done
             }
-            Question::Reload { keys, limits } => {
-                self.options.keys = keys;
-                self.options.limits = *limits;
+            Question::Reload(terms) => {
+                self.reload(*terms);
                 Answer::Done
             }
             Question::Admin(question) => return self.administer(token, *question),

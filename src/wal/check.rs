@@ -13,7 +13,8 @@ use super::checkpoint::Snapshot;
 use super::entry::{BLOCK, Kind};
 use super::index::Indexed;
 use super::log::LogOptions;
-use super::recovery::{Loss, Recovered, Recovery, RecoveryReport, RecoveryStep};
+use super::recovery::{Recovered, Recovery, RecoveryStep};
+use super::recovery_report::{Loss, RecoveryReport};
 use super::scan::{BadPlace, Corruption, FoundEntry, Walk};
 use crate::model::{FsyncPolicy, LogId, Lsn, PartitionId, RecoveryMode};
 

@@ -156,6 +156,11 @@ impl Log {
         log
     }
 
+    /// What is kept, and how much space is left free, from now on.
+    pub fn keep(&mut self, retention_ms: u64, retention_bytes: u64, low_water: u64) {
+        self.options = LogOptions { retention_ms, retention_bytes, low_water, ..self.options.clone() };
+    }
+
     /// What the log remembers, everything appended included.
     pub fn catalog(&self) -> &Catalog {
         &self.catalog

@@ -45,6 +45,7 @@ pub struct Batches {
     walk: Walk,
     place: Place,
     partition: PartitionId,
+    ended: bool,
 }
 
 impl Iterator for Batches {
@@ -52,9 +53,16 @@ impl Iterator for Batches {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let found = match self.walk.next()? {
-                Ok(found) => found,
-                Err(bad) => return Some(Err(self.place.corruption(&bad))),
+            let found = match self.walk.next() {
+                Some(Ok(found)) => found,
+                Some(Err(bad)) => return Some(Err(self.place.corruption(&bad))),
+                // A place has all that it was given for, unless its file is cut.
+                None if self.walk.short() > 0 && !self.ended => {
+                    self.ended = true;
+                    let bad = BadPlace { lsn: self.walk.at(), until: None, what: "the segment is cut short" };
+                    return Some(Err(self.place.corruption(&bad)));
+                }
+                None => return None,
             };
             let header = found.header;
             let ours = header.kind == Kind::Batch && header.id == self.partition.0;
@@ -138,7 +146,7 @@ impl Log {
         let place = self.read_answered(ticket).expect("a read is answered once");
         let start = place.segment.plus(place.position);
         let walk = Walk::new(bytes.clone(), start, place.from, place.until, place.segment_size);
-        Batches { walk, place, partition }
+        Batches { walk, place, partition, ended: false }
     }
 
     /// A subscription's read has been answered, and nobody wants its bytes any more.

@@ -8,13 +8,13 @@
 //! | nothing that belongs to the log                              | the end  | the end    | the end              |
 //! | valid entries, none of which knows that `P` was synced       | cut, counted | cut, counted | cut, counted   |
 //! | an entry that says `synced > P`: corruption                  | refuse   | cut, told  | left out, told       |
+//! | the end of a file that is not whole: corruption              | refuse   | cut, told  | cut or left out, told |
 //! | a segment of the checkpoint is missing or is not itself       | refuse   | left out, told | left out, told   |
 //! | the last entry that the checkpoint knows is not there        | refuse   | go on, told | go on, told         |
 //! | the checkpoint is damaged, or missing with the log's beginning | refuse | scan what there is, told | the same |
 //! | a format version that is not known                           | refuse   | refuse     | refuse               |
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use bytes::Bytes;
 
@@ -24,6 +24,7 @@ use super::entry::{BLOCK, Entry, Header, Kind, NotAnEntry, claims};
 use super::group_commit::{next_group, segment_of};
 use super::index::{Index, Indexed};
 use super::log::LogOptions;
+use super::recovery_report::{Loss, RecoveryReport};
 use super::scan::{Corruption, FoundEntry, entry_at, next_header};
 use super::segment::{FORMAT_VERSION, NotASegment, SegmentHeader};
 use super::segments::Found;
@@ -44,50 +45,6 @@ pub struct Recovered {
     pub(super) index: Index,
     pub(super) holes: BTreeMap<Lsn, Lsn>,
     pub(super) stats: LogStats,
-}
-
-/// What recovery did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RecoveryReport {
-    pub log: LogId,
-    /// The log was closed properly: nothing had to be looked at.
-    pub clean: bool,
-    /// Bytes of this log's segments. Where the configuration says otherwise, the log keeps its own.
-    pub segment_size: u64,
-    pub configured_size: u64,
-    pub segments: usize,
-    /// There was no checkpoint: everything was looked at.
-    pub rebuilt: bool,
-    /// Entries after the checkpoint, the batches and records among them, and their bytes.
-    pub entries: u64,
-    pub batches: u64,
-    pub records: u64,
-    pub bytes: u64,
-    /// Entries and bytes cut off the end: written, and never known to be synced, unless a corruption tells otherwise.
-    pub cut_entries: u64,
-    pub cut_bytes: u64,
-    /// What is not part of the log any more, in order.
-    pub losses: Vec<Loss>,
-    /// Where the log ends: its segment, and the byte in it.
-    pub end: (Lsn, u64),
-    /// Bad places that were cut or left out because the operator said so.
-    pub corruptions: Vec<Corruption>,
-    /// Segment files that are not believed and not part of the log: left over from a crash while they were made ready.
-    pub unusable: Vec<(Lsn, &'static str)>,
-    /// Batches of partitions that nothing is known of.
-    pub orphans: u64,
-}
-
-/// Bytes that were cut off or left out, and what could still be told of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Loss {
-    /// The segment, and the byte in it where they begin.
-    pub segment: Lsn,
-    pub position: u64,
-    pub bytes: u64,
-    /// Whole entries, and records in batches: at least so many where headers are damaged too.
-    pub entries: u64,
-    pub records: u64,
 }
 
 /// What recovery needs next.
@@ -187,6 +144,7 @@ enum Advance {
     Done,
 }
 
+const CUT_SHORT: &str = "the segment is cut short";
 /// Bytes of one read.
 const READ: u64 = 1024 * 1024;
 /// Bytes at the end of one read that a search looks at again with the next: more than a header.
@@ -420,12 +378,25 @@ impl Recovery {
                 }
             }
             self.use_segment(segment);
+            self.look_for_a_cut(segment);
         }
         self.report.clean = clean;
         if self.used.contains(&segment_of(last, self.size)) && last < end {
             self.stage = Stage::Last;
         } else if clean {
             self.stage = Stage::Done;
+        }
+    }
+
+    /// A file that ends before what the checkpoint knows of it: readers would run into its end.
+    fn look_for_a_cut(&mut self, segment: Lsn) {
+        let len = self.files.get(&segment).map_or(0, |file| file.len);
+        let (cut, end) = (segment.plus(len), segment.plus(self.size));
+        let told = self.holes.range(..=cut).next_back().is_some_and(|(_, to)| *to > cut);
+        if len < self.size && cut < self.end && !told {
+            self.corrupt(cut, CUT_SHORT);
+            let next = self.holes.range(cut..).next().map_or(end, |(hole, _)| end.min(*hole));
+            self.holes.insert(cut, next);
         }
     }
 
@@ -440,15 +411,16 @@ impl Recovery {
     /// A checkpoint is saved after what it knows is durable: if that is not there, the files are not those it was made
     /// for, or they were damaged.
     fn look_at_last(&mut self) -> Advance {
+        let within = |window: &Window, at| window.start <= at && at < window.end();
+        if !within(&self.window, self.last)
+            && let Some(read) = self.read(self.last, 2 * BLOCK as u64)
+        {
+            return read;
+        }
         let Window { start, bytes } = &self.window;
-        let within = *start <= self.last && self.last < self.window.end();
-        let rest = if within { &bytes[self.last.since(*start) as usize..] } else { &[] };
+        let rest = if within(&self.window, self.last) { &bytes[self.last.since(*start) as usize..] } else { &[] };
         match Header::decode(rest, self.last) {
             Ok(header) if header.end() == self.end => {}
-            Err(NotAnEntry::Short(_)) if !within => {
-                let read = self.read(self.last, 2 * BLOCK as u64);
-                return read.unwrap_or(Advance::Again);
-            }
             _ if self.doubted != Some(self.last) => {
                 self.doubted = Some(self.last);
                 self.window = Window::default();
@@ -494,7 +466,7 @@ impl Recovery {
             Ok(found) => self.take(found),
             Err(NotAnEntry::Short(needed)) => {
                 let read = self.read(self.at, needed as u64);
-                read.unwrap_or_else(|| self.bad_place("the segment is cut short"))
+                read.unwrap_or_else(|| self.bad_place(CUT_SHORT))
             }
             Err(NotAnEntry::Bad(what)) => self.bad_place(what),
         }
@@ -667,7 +639,7 @@ impl Recovery {
         };
         self.surveyed = true;
         self.window = Window::default();
-        let corrupt = self.synced > search.bad;
+        let corrupt = self.synced > search.bad || self.is_cut_short(&search);
         if corrupt {
             self.corrupt(search.bad, search.what);
         }
@@ -676,6 +648,13 @@ impl Recovery {
             None => self.cut(&search),
         }
         Advance::Again
+    }
+
+    /// Whether the log comes to the end of a file that is not whole. A segment has its full size, synced, before the
+    /// first entry goes into it: no crash takes the rest away.
+    fn is_cut_short(&self, search: &Search) -> bool {
+        let short = |file: &File| file.bad.is_none() && file.len < self.size;
+        search.what == CUT_SHORT && self.files.get(&segment_of(search.bad, self.size)).is_some_and(short)
     }
 
     /// The log goes on at `next`.
@@ -765,33 +744,4 @@ fn records_of(header: &Header) -> u64 {
 
 fn unknown_version(what: &str, version: u32) -> String {
     format!("the {what} has format version {version}; this program knows version {FORMAT_VERSION}")
-}
-
-impl fmt::Display for RecoveryReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let RecoveryReport { log, segments, entries, records, bytes, .. } = self;
-        write!(f, "log {log}: {segments} segments, ")?;
-        match self.clean {
-            true => write!(f, "closed properly")?,
-            false => write!(f, "{entries} entries with {records} records in {bytes} bytes since the checkpoint")?,
-        }
-        if self.cut_entries > 0 {
-            let (segment, position) = self.end;
-            write!(f, "; cut {} unsynced entries after segment {segment}, byte {position}", self.cut_entries)?;
-        }
-        if self.segment_size != self.configured_size {
-            let (own, configured) = (self.segment_size, self.configured_size);
-            write!(f, "; its segments keep their size of {own} bytes, although {configured} are configured")?;
-        }
-        if self.orphans > 0 {
-            write!(f, "; {} batches belong to no partition", self.orphans)?;
-        }
-        for (segment, what) in &self.unusable {
-            write!(f, "; segment {segment} is not used: {what}")?;
-        }
-        for corruption in &self.corruptions {
-            write!(f, "; left out: {corruption}")?;
-        }
-        Ok(())
-    }
 }
