@@ -1,5 +1,11 @@
 //! The manual.
 
+#[doc = include_str!("overview.md")]
+pub mod overview {}
+#[doc = include_str!("architecture.md")]
+pub mod architecture {}
+#[doc = include_str!("benchmarking.md")]
+pub mod benchmarking {}
 #[doc = include_str!("checklist.md")]
 pub mod checklist {}
 #[doc = include_str!("client.md")]

@@ -26,6 +26,7 @@ impl Log {
         if !self.is_open() || self.cleaner.is_moving() {
             return None;
         }
+        self.commit.close_group();
         let segments = self.live_segments();
         let checkpoint = self.snapshot(&segments, true);
         let end = self.commit.appended();

@@ -2,8 +2,10 @@
 
 mod support;
 
+mod administer;
 mod backup;
 mod bad_input;
+mod checklist;
 mod command_line;
 mod crash;
 mod delivery;
@@ -13,6 +15,7 @@ mod durability;
 mod in_memory;
 mod keys;
 mod latency;
+mod metrics;
 mod pages;
 mod power;
 mod recovery_modes;

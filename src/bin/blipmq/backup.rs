@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use blipmq::model::{LogId, Lsn};
-use blipmq::runtime::data_dir::DataDir;
+use blipmq::runtime::data_dir::{DataDir, Visit};
 use blipmq::runtime::log_folder;
 use clap::Args;
 use serde::Deserialize;
@@ -71,10 +71,7 @@ pub fn run(arguments: &Arguments, output: &mut Output) -> Result<(), Failure> {
 
 /// Nobody runs it, and nobody can start it meanwhile: everything is copied as it is.
 fn of_stopped(from: &Path, to: &Path) -> Result<Vec<LogId>, Failure> {
-    if !from.join("version").is_file() {
-        return Err(Failure::Local(format!("{}: not the data directory of a broker", from.display())));
-    }
-    let directory = DataDir::open(from, 1).map_err(|failure| Failure::Local(failure.to_string()))?;
+    let directory = DataDir::visit(from, Visit::Mend).map_err(|failure| Failure::Local(failure.to_string()))?;
     let logs: Vec<LogId> = (0..directory.logs()).map(LogId).collect();
     copy_beside(from, to)?;
     for log in &logs {

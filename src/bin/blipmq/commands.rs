@@ -22,6 +22,7 @@ mod start;
 mod subs;
 mod subscribe;
 mod table;
+mod top;
 mod topics;
 mod torture;
 mod wal;
@@ -58,6 +59,7 @@ enum Command {
     Restore(restore::Arguments),
     Key(key::Arguments),
     Admin(admin::Arguments),
+    Top(top::Arguments),
     Bench(Box<bench::Arguments>),
     Torture(torture::Arguments),
 }
@@ -90,6 +92,7 @@ fn run(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Restore(arguments) => restore::run(&arguments, output),
         Command::Key(arguments) => key::run(&arguments, output),
         Command::Admin(arguments) => admin::run(&arguments, output),
+        Command::Top(arguments) => top::run(&arguments, output),
         Command::Bench(arguments) => bench::run(&arguments, output),
         Command::Torture(arguments) => torture::run(&arguments, output),
     }

@@ -2,13 +2,11 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use blipmq::model::{FsyncPolicy, LogId, Lsn, RecoveryMode};
-use blipmq::runtime::log_folder;
-use blipmq::wal::{LogOptions, Recovered, Recovery, RecoveryStep};
-use bytes::Bytes;
+use blipmq::model::{LogId, RecoveryMode};
+use blipmq::runtime::stopped_log::StoppedLog;
 
 use super::failure::Failure;
 
@@ -101,50 +99,19 @@ pub struct Found {
 }
 
 /// Brings the log back as a broker would with `recovery = "refuse"`, then checks the checksum of every entry there is.
-pub fn verify(log: LogId, folder: &Path) -> Result<Found, Failure> {
-    let recovered = recover(log, folder)?;
+pub fn verify(id: LogId, folder: &Path) -> Result<Found, Failure> {
+    let log = StoppedLog { id, folder: folder.to_owned() };
+    let recovered = log.recover(RecoveryMode::Refuse).map_err(failed(folder))?;
+    let (recovered, _) = recovered.map_err(|corruption| Failure::Corrupt(corruption.to_string()))?;
     let mut found = Found { end: recovered.end().0, ..Found::default() };
     for segment in recovered.segments() {
-        let file = log_folder::segment(folder, *segment);
-        let bytes = Bytes::from(fs::read(&file).map_err(failed(&file))?);
-        for entry in recovered.entries(log, *segment, bytes) {
-            let entry = entry.map_err(|corruption| Failure::Local(corruption.to_string()))?;
+        let bytes = log.read(*segment).map_err(failed(folder))?;
+        for entry in recovered.entries(id, *segment, bytes) {
+            let entry = entry.map_err(|corruption| Failure::Corrupt(corruption.to_string()))?;
             found.entries += 1;
             found.records += u64::from(entry.header.count);
             found.bytes += entry.body.len() as u64;
         }
     }
     Ok(found)
-}
-
-fn recover(log: LogId, folder: &Path) -> Result<Recovered, Failure> {
-    let found = log_folder::look(folder).map_err(failed(folder))?;
-    let options = LogOptions {
-        log,
-        segment_size: 64 << 20,
-        fsync: FsyncPolicy::None,
-        retention_ms: 0,
-        retention_bytes: 0,
-        low_water: 0,
-    };
-    let mut recovery = Recovery::new(&options, RecoveryMode::Refuse, found.checkpoint, found.segments);
-    while let RecoveryStep::Read { segment, position, len } = recovery.poll() {
-        recovery.handle(read(folder, segment, position, len)?);
-    }
-    let (recovered, _) = recovery.finish().map_err(|corruption| Failure::Local(corruption.to_string()))?;
-    Ok(recovered)
-}
-
-fn read(folder: &Path, segment: Lsn, position: u64, len: usize) -> Result<Bytes, Failure> {
-    let path = log_folder::segment(folder, segment);
-    let file = File::open(&path).map_err(failed(&path))?;
-    let (mut bytes, mut done) = (vec![0; len], 0);
-    while done < len {
-        match file.read_at(&mut bytes[done..], position + done as u64).map_err(failed(&path))? {
-            0 => break,
-            count => done += count,
-        }
-    }
-    bytes.truncate(done);
-    Ok(bytes.into())
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use blipmq::model::LogId;
-use blipmq::runtime::data_dir::{DataDir, FORMAT_VERSION};
+use blipmq::runtime::data_dir::{DataDir, Visit};
 use clap::Args;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -44,7 +44,14 @@ struct Log {
 pub fn run(arguments: &Arguments, output: &mut Output) -> Result<(), Failure> {
     let Arguments { from, to } = arguments;
     let (manifest, said) = read_manifest(from)?;
-    let version = read_version(from)?;
+    let version_of = from.join("version");
+    let version = fs::read(&version_of).map_err(copy::failed(&version_of))?;
+    // A format that this program cannot read is refused here.
+    let logs = DataDir::visit(from, Visit::Look).map_err(|failure| Failure::Local(failure.to_string()))?.logs();
+    if usize::from(logs) != manifest.logs.len() {
+        let text = format!("{}: {} of its {logs} logs are in the backup", from.display(), manifest.logs.len());
+        return Err(Failure::Local(text));
+    }
     copy::make_empty(to)?;
     let version_file = to.join("version");
     copy::write(&version_file, UNFINISHED)?;
@@ -66,12 +73,6 @@ pub fn run(arguments: &Arguments, output: &mut Output) -> Result<(), Failure> {
     }
     copy::sync_folder(to)?;
     copy::replace(&version_file, &version)?;
-    // As the broker will.
-    let directory = DataDir::open(to, 1).map_err(|failure| Failure::Local(failure.to_string()))?;
-    if usize::from(directory.logs()) != manifest.logs.len() {
-        let text = format!("{}: {} logs are known, {} were there", to.display(), directory.logs(), manifest.logs.len());
-        return Err(Failure::Local(text));
-    }
     say(output, "data directory", to, &json!({ "logs": said["logs"] }), records, bytes)
 }
 
@@ -82,21 +83,6 @@ fn read_manifest(from: &Path) -> Result<(Manifest, Value), Failure> {
     })?;
     let wrong = |error: serde_json::Error| Failure::Local(format!("{}: {error}", file.display()));
     Ok((serde_json::from_str(&text).map_err(wrong)?, serde_json::from_str(&text).map_err(wrong)?))
-}
-
-/// The version file, if this program can read what it speaks of.
-fn read_version(from: &Path) -> Result<Vec<u8>, Failure> {
-    let file = from.join("version");
-    let text = fs::read_to_string(&file).map_err(copy::failed(&file))?;
-    let format = text.lines().find_map(|line| line.strip_prefix("format ")?.trim().parse().ok());
-    match format {
-        Some(FORMAT_VERSION) => Ok(text.into_bytes()),
-        Some::<u32>(other) => Err(Failure::Local(format!(
-            "{}: format {other}; this program reads format {FORMAT_VERSION}: restore with the version that wrote it",
-            from.display()
-        ))),
-        None => Err(Failure::Local(format!("{}: not a version file", file.display()))),
-    }
 }
 
 fn copy_if_there(from: &Path, to: &Path) -> Result<(), Failure> {

@@ -43,7 +43,7 @@ pub const CORRUPTION: &[Line] = &[
     Line {
         section: 10,
         says: "wal check finds the damaged byte",
-        repeat: "cp -r blipmq-data copy; printf X | dd of=copy/shard-0000/00000000000000000000.log bs=1 seek=20000 conv=notrunc; blipmq wal check copy",
+        repeat: "cp -r blipmq-data copy; printf X | dd of=copy/shard-0000/00000000000000000000.log bs=1 seek=41260 conv=notrunc; blipmq wal check copy",
         check: checked,
     },
     Line {
@@ -122,9 +122,8 @@ fn disconnects(site: &Site) -> Checked {
     Ok(format!("{TIMES} connections broken; descriptors {} before, {} after", before.descriptors, after.descriptors))
 }
 
-/// A log with a byte turned in its middle, and everything behind it known to be synced. The folder of the log.
-fn damage(site: &Site, workspace: &Workspace) -> Result<std::path::PathBuf, No> {
-    let _ = site;
+/// A log with a byte turned in its middle, and everything behind it known to be synced.
+fn damage(workspace: &Workspace) -> Result<(), No> {
     let daemon = start(workspace, &[("fsync_policy", "always")])?;
     let client = connect(&daemon)?;
     drop(durable(&client, "work")?);
@@ -137,8 +136,8 @@ fn damage(site: &Site, workspace: &Workspace) -> Result<std::path::PathBuf, No> 
     segments.retain(|entry| entry.path().extension().is_some_and(|extension| extension == "log"));
     segments.sort_by_key(fs::DirEntry::path);
     let first = segments.first().ok_or("there is no segment")?.path();
-    flip(&first, 40_000)?;
-    Ok(folder)
+    // Groups begin on blocks: this is in a message, and not in what fills up a block.
+    flip(&first, 10 * 4096 + 300)
 }
 
 fn flip(file: &Path, at: u64) -> Result<(), No> {
@@ -151,13 +150,10 @@ fn flip(file: &Path, at: u64) -> Result<(), No> {
 
 fn refused(site: &Site) -> Checked {
     let workspace = site.workspace()?;
-    damage(site, &workspace)?;
-    let output = site
-        .bare()
-        .args(["--port", "0", "--metrics-port", "0", "--wal-path"])
-        .arg(workspace.data())
-        .env("RUST_LOG", "info")
-        .output()?;
+    damage(&workspace)?;
+    let mut command = site.bare();
+    command.args(["--port", "0", "--metrics-port", "0", "--wal-path"]).arg(workspace.data()).env("RUST_LOG", "info");
+    let output = site.ends(&mut command)?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     need(output.status.code() == Some(4), || format!("{}: {said}", output.status))?;
     need(said.contains("segment") && said.contains("recovery"), || {
@@ -168,7 +164,7 @@ fn refused(site: &Site) -> Checked {
 
 fn checked(site: &Site) -> Checked {
     let workspace = site.workspace()?;
-    damage(site, &workspace)?;
+    damage(&workspace)?;
     let output = site.own(&["wal", "check", &workspace.data().display().to_string()])?;
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).trim().to_owned();
     need(!output.status.success(), || format!("called good: {said}"))?;
@@ -179,7 +175,7 @@ fn mended(site: &Site) -> Checked {
     let mut found = Vec::new();
     for mode in ["truncate", "skip"] {
         let workspace = site.workspace()?;
-        damage(site, &workspace)?;
+        damage(&workspace)?;
         let mut daemon = start(&workspace, &[("recovery", mode)])?;
         let told = metric(&daemon, "blipmq_wal_corruptions_total")?;
         need(told >= 1.0, || format!("{mode}: nothing is counted"))?;

@@ -74,7 +74,7 @@ fn malformed(site: &Site) -> Checked {
     let data = workspace.data();
     let mut command = site.bare();
     command.args(["--set", "port=high", "--set", "fsync_polcy=always", "--set", "max_retries=-1", "--wal-path"]);
-    let output = command.arg(&data).output()?;
+    let output = site.ends(command.arg(&data))?;
     need(output.status.code() == Some(2), || format!("{}: {}", output.status, text(&output)))?;
     let said = text(&output);
     for name in ["port", "fsync_polcy", "max_retries"] {

@@ -73,7 +73,7 @@ fn descriptors(site: &Site) -> Checked {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\""]).arg(&site.broker);
     command.args(["--port", "0", "--metrics-port", "0", "--wal-path"]).arg(workspace.data());
-    let output = command.stdin(Stdio::null()).output()?;
+    let output = site.ends(command.stdin(Stdio::null()))?;
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     need(output.status.code() == Some(3), || format!("{}: {said}", output.status))?;
     need(said.contains("ulimit") || said.contains("LimitNOFILE"), || format!("no way out is said: {said}"))?;

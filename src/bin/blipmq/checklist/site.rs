@@ -62,6 +62,21 @@ impl Site {
         command
     }
 
+    /// Runs a daemon that is to end by itself; one that does not is ended, and that is a failure.
+    pub fn ends(&self, command: &mut Command) -> Result<Output, No> {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let deadline = Instant::now() + PATIENCE;
+        while child.try_wait()?.is_none() {
+            if Instant::now() > deadline {
+                child.kill()?;
+                child.wait()?;
+                return Err(No::Fails("the daemon started, and should not have".into()));
+            }
+            sleep(STEP);
+        }
+        Ok(child.wait_with_output()?)
+    }
+
     /// This program with other words.
     pub fn own(&self, words: &[&str]) -> Result<Output, No> {
         let mut command = Command::new(env::current_exe()?);
