@@ -53,6 +53,21 @@ fn a_sync_claimed_early_is_caught() {
 }
 
 #[test]
+fn a_drop_that_is_not_counted_is_caught() {
+    is_caught(Plant::DropsUncounted);
+}
+
+#[test]
+fn retention_that_nobody_asked_for_is_caught() {
+    is_caught(Plant::RetentionUnasked);
+}
+
+#[test]
+fn an_overflow_that_nobody_asked_for_is_caught() {
+    is_caught(Plant::OverflowUnasked);
+}
+
+#[test]
 fn one_record_too_many_in_flight_is_caught() {
     is_caught(Plant::InFlightOffByOne);
 }

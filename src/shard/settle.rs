@@ -109,8 +109,11 @@ impl Core {
             serving.unlogged = false;
             let cursor = &serving.sub.cursor;
             let entry = Entry::Cursor { id, floor: cursor.floor(), above: cursor.above().collect() };
-            let log = self.partitions[serving.sub.partition].log;
+            let partition = serving.sub.partition;
+            serving.logged_floor = cursor.floor();
+            let log = self.partitions[partition].log;
             self.logs[log].log.append(self.now, entry);
+            self.trim_settled(partition);
         }
     }
 

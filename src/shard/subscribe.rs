@@ -102,7 +102,9 @@ impl Core {
             polled: false,
             spread: pattern.exact().is_none() && self.options.shards > 1,
         };
-        self.subscribe(conn, correlation, Ok(pattern), options)
+        // What this subscription gives up goes there in the name of this key.
+        let may_bury = options.dead_letter.as_ref().map_or(Ok(()), |topic| self.may_publish(conn, topic));
+        self.subscribe(conn, correlation, may_bury.map(|()| pattern), options)
     }
 
     fn subscribe(
