@@ -178,6 +178,9 @@ impl Core {
         if self.links[conn.link].backlog() > self.options.limits.outbox_max {
             return Flow::Hold(Hold::Output);
         }
+        if named(&request).is_some_and(|subscription| conn.session.is_pending(subscription)) {
+            return Flow::Hold(Hold::Subscribing);
+        }
         match request {
             Request::Ping => self.reply(conn.link, |out| reply::pong(out, correlation)),
             Request::Poll { subscription } => self.polled(conn, correlation, subscription),
@@ -235,6 +238,17 @@ impl Core {
             conn.complained = true;
             log::warn!("connection {} from {}: {text}", conn.id, conn.peer);
         }
+    }
+}
+
+/// The subscription that a request speaks of.
+fn named(request: &Request<'_>) -> Option<u64> {
+    match request {
+        Request::Poll { subscription } | Request::Ack { subscription } => Some(*subscription),
+        Request::Unsubscribe { subscription, .. } => Some(*subscription),
+        Request::Settle(settle) => Some(settle.subscription),
+        Request::Credit(credit) => Some(credit.subscription),
+        _ => None,
     }
 }
 

@@ -211,6 +211,7 @@ impl Core {
         let outcome = outcome.map_err(|(code, text)| Refusal::new(code, Reason::SubscriptionLimit, text));
         self.subscribe_answered(&mut conn, subscription, outcome);
         self.put_conn(conn);
+        self.release(id, Hold::Subscribing);
     }
 
     /// One shard has answered; when all have, the client hears of it.
@@ -251,7 +252,7 @@ impl Core {
 
     /// UNSUBSCRIBE.
     pub(super) fn unsubscribe(&mut self, conn: &mut Conn, correlation: u64, subscription: u64, delete: bool) {
-        if conn.session.open_subscription(subscription).is_none() {
+        if conn.session.subscription(subscription).is_none() {
             return self.refuse(conn.link, correlation, &Refusal::unknown("unknown subscription"));
         }
         if delete {
