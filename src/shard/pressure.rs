@@ -62,7 +62,7 @@ impl Core {
         self.pause(conn);
         match hold {
             Hold::Moving(shard) => self.moving.push((conn.id, shard)),
-            Hold::Output | Hold::Denied(_) => {}
+            Hold::Output | Hold::Denied(_) | Hold::Subscribing => {}
             hold => self.holding.push(hold, conn.id),
         }
     }
@@ -107,12 +107,12 @@ impl Core {
                 self.partitions.get(index).is_none_or(|partition| partition.tail.bytes() < limits.memory_queue_max)
             }
             Hold::Memory => self.memory.used() < limits.memory_max / 8 * 7,
-            Hold::Moving(_) | Hold::Output | Hold::Denied(_) => false,
+            Hold::Moving(_) | Hold::Output | Hold::Denied(_) | Hold::Subscribing => false,
         }
     }
 
     /// Handles what waited; reads on unless it has to wait again.
-    fn release(&mut self, id: ConnId, hold: Hold) {
+    pub(super) fn release(&mut self, id: ConnId, hold: Hold) {
         let Some(mut conn) = self.take_conn(id) else { return };
         if conn.hold == Some(hold) {
             conn.hold = None;

@@ -180,6 +180,9 @@ impl Core {
         if self.links[conn.link].backlog() > self.options.limits.outbox_max {
             return Flow::Hold(Hold::Output);
         }
+        if named(&request).is_some_and(|subscription| conn.session.is_pending(subscription)) {
+            return Flow::Hold(Hold::Subscribing);
+        }
         match request {
             Request::Ping => self.reply(conn.link, |out| reply::pong(out, correlation)),
             Request::Poll { subscription } => self.polled(conn, correlation, subscription),
@@ -250,6 +253,17 @@ impl Core {
 /// A handshake record of TLS, any version: as the length of a frame far beyond the bound.
 fn speaks_tls(conn: &Conn, bytes: &[u8]) -> bool {
     conn.session.phase == Phase::Hello && bytes.starts_with(&[0x16, 0x03])
+}
+
+/// The subscription that a request speaks of.
+fn named(request: &Request<'_>) -> Option<u64> {
+    match request {
+        Request::Poll { subscription } | Request::Ack { subscription } => Some(*subscription),
+        Request::Unsubscribe { subscription, .. } => Some(*subscription),
+        Request::Settle(settle) => Some(settle.subscription),
+        Request::Credit(credit) => Some(credit.subscription),
+        _ => None,
+    }
 }
 
 /// The wire's inclusive ranges as half-open ones.

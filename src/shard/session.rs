@@ -127,6 +127,8 @@ pub enum Hold {
     Output,
     /// Its key was wrong, and the answer to that, with this correlation id, waits.
     Denied(u64),
+    /// It speaks of a subscription that is not answered yet.
+    Subscribing,
 }
 
 impl Session {
@@ -165,9 +167,9 @@ impl Session {
         self.subscriptions.get_mut(index)?.as_mut()
     }
 
-    /// A subscription that the client has been told of: before, it cannot know the number.
-    pub fn open_subscription(&mut self, id: u64) -> Option<&mut Subscribed> {
-        self.subscription(id).filter(|state| state.pending == 0)
+    /// Asked for, and not answered yet.
+    pub fn is_pending(&mut self, id: u64) -> bool {
+        self.subscription(id).is_some_and(|state| state.pending > 0)
     }
 
     pub fn has_subscriptions(&self) -> bool {
