@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::choice::{Cores, LogFormat};
+use super::choice::{Cores, LogFormat, TlsVersion};
 use super::load::Sources;
 use super::topics::TopicRules;
 use crate::auth::{Key, KeyRing, KeyRingError};
@@ -20,6 +20,7 @@ pub struct Config {
     pub tls_cert: Option<PathBuf>,
     pub tls_key: Option<PathBuf>,
     pub tls_client_ca: Option<PathBuf>,
+    pub tls_min_version: TlsVersion,
     pub allowed_api_keys: Vec<Key>,
     pub api_keys_file: Option<PathBuf>,
     /// What `api_keys_file` held.
@@ -44,6 +45,8 @@ pub struct Config {
     pub limits: Limits,
     pub shutdown_timeout: Duration,
     pub log_format: LogFormat,
+    /// Empty: what `RUST_LOG` says.
+    pub log_level: String,
     pub metrics_per_topic: usize,
     /// [`Config::hdr_folder`] says where that is if it is not said here.
     pub hdr_dir: Option<PathBuf>,
@@ -62,6 +65,7 @@ impl Default for Config {
             tls_cert: None,
             tls_key: None,
             tls_client_ca: None,
+            tls_min_version: TlsVersion::default(),
             allowed_api_keys: Vec::new(),
             api_keys_file: None,
             file_keys: Vec::new(),
@@ -83,6 +87,7 @@ impl Default for Config {
             limits: Limits::default(),
             shutdown_timeout: Duration::from_secs(10),
             log_format: LogFormat::default(),
+            log_level: String::new(),
             metrics_per_topic: 0,
             hdr_dir: None,
             enable_tokio_console: false,
@@ -113,6 +118,11 @@ impl Config {
         let part = self.memory_limit / shards as u64;
         let memory_max = if self.memory_limit == 0 { Limits::default().memory_max } else { part as usize };
         Limits { memory_max, ..self.limits.clone() }
+    }
+
+    /// The part of one of `logs` logs of the bytes that may be kept; zero for no bound.
+    pub fn retention_bytes_of_one(&self, logs: u16) -> u64 {
+        self.retention_bytes / u64::from(logs)
     }
 
     /// Bytes that one of `shards` shards may hold at once if everything that has a bound reaches it: with one frame

@@ -116,6 +116,7 @@ impl Desk {
             shards: shards.as_ref().map_or(0, |shards| shards.control.shards() as u16),
             logs: shards.as_ref().map_or(0, |shards| shards.logs),
             keys: &terms.keys,
+            data_dir: &self.data_dir.to_string_lossy(),
             on_loopback: self.on_loopback,
             metrics_per_topic: terms.metrics_per_topic,
         };
@@ -211,6 +212,8 @@ impl Shards {
             reads: read(&gauges.reads),
             send_waits: read(&gauges.send_waits),
             mesh_waits: read(&gauges.mesh_waits),
+            tls_handshakes: read(&gauges.tls_handshakes),
+            tls_failures: std::array::from_fn(|failure| read(&gauges.tls_failures[failure])),
         };
         self.gauges.iter().map(of).collect()
     }

@@ -204,6 +204,10 @@ impl LogDevice {
     }
 
     fn space(&self) -> io::Result<u64> {
+        #[cfg(feature = "faults")]
+        if let Some(free) = super::faults::device().and_then(|device| device.free(&self.folder)) {
+            return Ok(free);
+        }
         let stat = statvfs(&self.folder)?;
         Ok(stat.blocks_available().saturating_mul(stat.fragment_size()))
     }

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ use super::failure::{Exit, Failure};
 use super::filesystem::{self, WriteMode};
 use super::gauges::Gauges;
 use super::shard::Report;
+use super::tls::Tls;
 use super::{listener, mesh, preflight, service_manager};
 use crate::model::{FsyncPolicy, LogId, RecoveryMode, ShardId};
 use crate::shard::Question;
@@ -83,6 +85,27 @@ pub struct Prepared {
     bound: listener::Bound,
 }
 
+/// How long a drain may take. Cheap to clone; all clones are one.
+#[derive(Clone, Debug)]
+pub struct Patience(Arc<AtomicU64>);
+
+impl Patience {
+    fn new(time: Duration) -> Patience {
+        let patience = Patience(Arc::default());
+        patience.set(time);
+        patience
+    }
+
+    /// From now on so long.
+    pub fn set(&self, time: Duration) {
+        self.0.store(time.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
+}
+
 /// What others in the process are to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice {
@@ -106,7 +129,8 @@ pub struct Broker {
     sender: Sender<Report>,
     executors: Vec<ExecutorJoinHandle<()>>,
     ended: Cell<usize>,
-    shutdown_timeout: Duration,
+    /// How long a drain may take; a reload may change it.
+    pub patience: Patience,
     _directory: DataDir,
 }
 
@@ -163,7 +187,7 @@ impl Prepared {
     }
 
     /// Starts all shards, waits until every one has recovered, then lets connections come.
-    pub fn start(self, makers: Makers) -> Result<Broker, Failure> {
+    pub fn start(self, makers: Makers, tls: Option<Arc<Tls>>) -> Result<Broker, Failure> {
         let shards = self.ground.cores.cpus.len();
         let (sender, reports) = channel();
         let control = Control::new(shards);
@@ -188,6 +212,7 @@ impl Prepared {
                 mailbox: control.mailbox(id),
                 life: Life { id, reports: sender.clone() },
                 gauges: gauges[index].clone(),
+                tls: tls.clone(),
                 doorkeeper: doorkeeper.clone(),
                 makers: makers.clone(),
             })?);
@@ -201,7 +226,7 @@ impl Prepared {
             sender,
             executors,
             ended: Cell::new(0),
-            shutdown_timeout: self.settings.shutdown_timeout,
+            patience: Patience::new(self.settings.shutdown_timeout),
             _directory: self.directory,
         };
         match broker.serve(doors) {
@@ -298,9 +323,10 @@ impl Broker {
         service_manager::stopping();
         let started = Instant::now();
         let (reply, _answers) = channel();
-        let question = Question::Drain { wait_ms: self.shutdown_timeout.as_millis() as u64 };
+        let patience = self.patience.read();
+        let question = Question::Drain { wait_ms: patience.as_millis() as u64 };
         self.control.tell_all(|| Order::Ask { question: question.clone(), reply: reply.clone() });
-        let deadline = started + self.shutdown_timeout + DRAIN_GRACE;
+        let deadline = started + patience + DRAIN_GRACE;
         let mut left = self.control.shards();
         let mut result = Ok(());
         while left > 0 && result.is_ok() {

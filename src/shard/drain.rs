@@ -39,9 +39,8 @@ impl Core {
                 self.start_drain(wait_ms);
                 Answer::Done
             }
-            Question::Reload { keys, limits } => {
-                self.options.keys = keys;
-                self.options.limits = *limits;
+            Question::Reload(terms) => {
+                self.reload(*terms);
                 Answer::Done
             }
             Question::Admin(question) => return self.administer(token, *question),
@@ -75,6 +74,14 @@ impl Core {
         if self.drain.phase == Phase::Closing && self.logs.iter().all(|log| log.log.is_closed()) {
             self.drain.phase = Phase::Done;
             self.actions.push_back(Action::Drained);
+        }
+    }
+
+    /// While a log closes, acknowledgements still come. Its last checkpoint knows that what they settled may go; so it
+    /// has to know the cursors, too, or the next start takes it for lost to retention.
+    pub(super) fn log_last_cursors(&mut self) {
+        if self.drain.phase == Phase::Closing {
+            self.log_cursors();
         }
     }
 

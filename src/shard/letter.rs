@@ -1,8 +1,11 @@
 //! What shards write to each other. Letters between two shards keep their order.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::subscribe::{Bound, SubscribeOptions};
+use crate::auth::Permissions;
 use crate::model::{Chunk, ConnId, Offset, Pattern, Qos, TopicName};
 use crate::protocol::ErrorCode;
 
@@ -88,6 +91,8 @@ pub enum Letter {
         correlation: u64,
         what: u8,
         limit: u32,
+        /// What the asker may know of.
+        sees: Arc<Permissions>,
     },
     /// One shard's rows, as JSON objects.
     Answered {

@@ -89,8 +89,8 @@ impl Core {
             Letter::Room { bytes } => self.peers[from.index()].outstanding -= bytes,
             Letter::Bury { grave, topic, batch } => self.bury_here(from, grave, &topic, batch),
             Letter::Buried { grave, ok } => self.grave_closed(grave, ok),
-            Letter::Query { conn, correlation, what, limit } => {
-                let rows = self.rows(what, limit as usize);
+            Letter::Query { conn, correlation, what, limit, sees } => {
+                let rows = self.rows(what, limit as usize, &sees);
                 self.write_letter(from, Letter::Answered { conn, correlation, rows });
             }
             Letter::Answered { conn, correlation, rows } => self.gather(conn, correlation, rows),

@@ -62,7 +62,7 @@ impl Core {
         self.pause(conn);
         match hold {
             Hold::Moving(shard) => self.moving.push((conn.id, shard)),
-            Hold::Output => {}
+            Hold::Output | Hold::Denied(_) => {}
             hold => self.holding.push(hold, conn.id),
         }
     }
@@ -107,7 +107,7 @@ impl Core {
                 self.partitions.get(index).is_none_or(|partition| partition.tail.bytes() < limits.memory_queue_max)
             }
             Hold::Memory => self.memory.used() < limits.memory_max / 8 * 7,
-            Hold::Moving(_) | Hold::Output => false,
+            Hold::Moving(_) | Hold::Output | Hold::Denied(_) => false,
         }
     }
 

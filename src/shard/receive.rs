@@ -73,6 +73,7 @@ impl Core {
         loop {
             let wanted = match split(&conn.partial, frame_max) {
                 Split::More(wanted) => wanted - conn.partial.len(),
+                Split::Bad { .. } if speaks_tls(conn, &conn.partial) => return self.tls_on_plain_port(conn),
                 Split::Bad { code, correlation, text } => return self.bad_frame(conn, code, correlation, text),
                 Split::Frame(frame) => {
                     self.memory.input -= conn.partial.len();
@@ -108,6 +109,7 @@ impl Core {
                     }
                 }
                 Split::More(_) => return Flow::Go,
+                Split::Bad { .. } if speaks_tls(conn, &input.bytes[input.at..]) => return self.tls_on_plain_port(conn),
                 Split::Bad { code, correlation, text } => return self.bad_frame(conn, code, correlation, text),
             }
         }
@@ -229,6 +231,13 @@ impl Core {
         Flow::Close
     }
 
+    /// Nothing that we could say would be understood.
+    fn tls_on_plain_port(&mut self, conn: &mut Conn) -> Flow {
+        self.complain(conn, "it speaks TLS, and this port does not");
+        self.stats.refused[Reason::TlsOnPlainPort as usize] += 1;
+        Flow::Close
+    }
+
     /// Bad input is logged once for each connection: a peer cannot fill the log.
     fn complain(&mut self, conn: &mut Conn, text: &str) {
         if !conn.complained {
@@ -236,6 +245,11 @@ impl Core {
             log::warn!("connection {} from {}: {text}", conn.id, conn.peer);
         }
     }
+}
+
+/// A handshake record of TLS, any version: as the length of a frame far beyond the bound.
+fn speaks_tls(conn: &Conn, bytes: &[u8]) -> bool {
+    conn.session.phase == Phase::Hello && bytes.starts_with(&[0x16, 0x03])
 }
 
 /// The wire's inclusive ranges as half-open ones.

@@ -111,7 +111,7 @@ impl Core {
             volatile_next: self.partitions[partition].volatile.next(),
             in_flight: InFlight::default(),
             redelivery: Redelivery::default(),
-            burying: 0,
+            burying: InFlight::default(),
             members: Vec::new(),
             turn: 0,
             counters: Default::default(),

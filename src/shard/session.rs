@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use super::link::LinkIndex;
 use super::refusal::Refusal;
 use crate::auth::Identity;
-use crate::model::{ConnId, Instant, ShardId, TopicName};
+use crate::model::{ConnId, Instant, Pattern, ShardId, TopicName};
 
 /// How far the handshake is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +58,8 @@ pub enum Route {
 /// A subscription of this connection.
 #[derive(Debug)]
 pub struct Subscribed {
+    /// What was asked for: a reload may forbid it.
+    pub pattern: Pattern,
     /// The shards that hold a part of it: one for a topic, all for a pattern.
     pub shards: Vec<Share>,
     /// Shards that have not answered yet, and what to say when they have.
@@ -123,6 +125,8 @@ pub enum Hold {
     Moving(ShardId),
     /// Its replies are not read.
     Output,
+    /// Its key was wrong, and the answer to that, with this correlation id, waits.
+    Denied(u64),
 }
 
 impl Session {

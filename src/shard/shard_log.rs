@@ -22,6 +22,8 @@ pub struct ShardLog {
     pub confirmations: VecDeque<(Lsn, super::confirm::Confirmation)>,
     /// Its end was announced: the process is to stop.
     pub halted: bool,
+    /// It was said that it takes nothing for want of space.
+    pub full: bool,
 }
 
 /// A batch that waits for its commit.
@@ -44,7 +46,7 @@ pub const EXIT_LOG_FAILED: i32 = 6;
 
 impl ShardLog {
     pub fn new(id: LogId, log: Log) -> ShardLog {
-        ShardLog { id, log, waiting: VecDeque::new(), confirmations: VecDeque::new(), halted: false }
+        ShardLog { id, log, waiting: VecDeque::new(), confirmations: VecDeque::new(), halted: false, full: false }
     }
 
     /// Whether QoS 1 publishes are taken.
@@ -130,6 +132,7 @@ impl Core {
         if reading {
             self.forget_reads(index);
         }
+        self.tell_if_full(index);
         self.tell_corruptions(index);
         self.commit(index);
     }
@@ -138,6 +141,23 @@ impl Core {
     pub(super) fn tell_corruptions(&mut self, index: usize) {
         for corruption in self.logs[index].log.take_corruptions() {
             log::error!("corrupt: {corruption}; `blipmq wal check` finds all there is");
+        }
+    }
+
+    /// Once when space runs out, and once when it is back.
+    fn tell_if_full(&mut self, index: usize) {
+        let log = &mut self.logs[index];
+        let id = log.id;
+        match log.log.state() {
+            LogState::Full { reason } if !log.full => {
+                log.full = true;
+                log::warn!("log {id} is full: {reason}; QoS 1 publishes are refused until there is room");
+            }
+            LogState::Ready if log.full => {
+                log.full = false;
+                log::info!("log {id} has room again: QoS 1 publishes are taken");
+            }
+            _ => {}
         }
     }
 

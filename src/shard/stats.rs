@@ -26,10 +26,13 @@ pub enum Reason {
     HandshakeTimeout,
     IdleTimeout,
     OutputLimit,
+    TlsOnPlainPort,
+    KeyRevoked,
+    WrongKey,
 }
 
 impl Reason {
-    pub const ALL: [Reason; 19] = [
+    pub const ALL: [Reason; 22] = [
         Reason::BadFrame,
         Reason::BadRequest,
         Reason::Unauthenticated,
@@ -49,6 +52,9 @@ impl Reason {
         Reason::HandshakeTimeout,
         Reason::IdleTimeout,
         Reason::OutputLimit,
+        Reason::TlsOnPlainPort,
+        Reason::KeyRevoked,
+        Reason::WrongKey,
     ];
 
     /// As metrics and logs spell it.
@@ -73,6 +79,9 @@ impl Reason {
             Reason::HandshakeTimeout => "handshake_timeout",
             Reason::IdleTimeout => "idle_timeout",
             Reason::OutputLimit => "output_limit",
+            Reason::TlsOnPlainPort => "tls_on_plain_port",
+            Reason::KeyRevoked => "key_revoked",
+            Reason::WrongKey => "wrong_key",
         }
     }
 }

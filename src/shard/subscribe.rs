@@ -75,9 +75,12 @@ impl Core {
     }
 
     pub(super) fn subscribe_with(&mut self, conn: &mut Conn, correlation: u64, wanted: &SubscribeWith<'_>) -> Flow {
+        // Who subscribes decides what becomes a dead letter, and so publishes to where those go.
         let dead_letter = match wanted.dead_letter {
             [] => Ok(None),
-            topic => TopicName::parse(topic).map(Some).map_err(Refusal::topic),
+            topic => TopicName::parse(topic)
+                .map_err(Refusal::topic)
+                .and_then(|topic| self.may_publish(conn, &topic).map(|()| Some(topic))),
         };
         let pattern = Pattern::parse(wanted.pattern).map_err(Refusal::topic);
         let (pattern, dead_letter) = match (pattern, dead_letter) {
@@ -141,6 +144,7 @@ impl Core {
             }
         };
         conn.session.subscriptions.push(Some(Subscribed {
+            pattern: pattern.clone(),
             pending: shards.len(),
             shards: shards.iter().map(|shard| Share { shard: *shard, spent_messages: 0, spent_bytes: 0 }).collect(),
             correlation,
@@ -446,7 +450,7 @@ impl Core {
             volatile_next: self.partitions[partition].volatile.next(),
             in_flight: InFlight::default(),
             redelivery: Redelivery::default(),
-            burying: 0,
+            burying: InFlight::default(),
             members: Vec::new(),
             turn: 0,
             counters: Default::default(),

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::{Args, Subcommand};
 
 use super::verdict::Verdict;
-use super::{crash, damage, soak};
+use super::{crash, damage, disk_full, failing_disk, power, slow_disk, soak};
 use crate::bench::failure::Failure;
 
 /// Attack the promises of a broker of its own: crashes, disks, networks, overload
@@ -51,6 +51,10 @@ impl Common {
 pub enum Trial {
     Crash(crash::Arguments),
     Damage(damage::Arguments),
+    Power(power::Arguments),
+    FailingDisk(failing_disk::Arguments),
+    SlowDisk(slow_disk::Arguments),
+    DiskFull(disk_full::Arguments),
     Soak(soak::Soak),
 }
 
@@ -74,6 +78,12 @@ fn judge(trial: &Trial) -> Result<(&'static str, u64, Verdict), Failure> {
             let seed = arguments.common.seed();
             Ok(("damage", seed, damage::run(arguments, seed)?))
         }
+        Trial::Power(arguments) => power::run(arguments).map(|(seed, verdict)| ("power", seed, verdict)),
+        Trial::FailingDisk(arguments) => {
+            failing_disk::run(arguments).map(|(seed, verdict)| ("failing-disk", seed, verdict))
+        }
+        Trial::SlowDisk(arguments) => slow_disk::run(arguments).map(|(seed, verdict)| ("slow-disk", seed, verdict)),
+        Trial::DiskFull(arguments) => disk_full::run(arguments).map(|(seed, verdict)| ("disk-full", seed, verdict)),
         Trial::Soak(soak) => {
             let seed = soak.common.seed();
             Ok(("soak", seed, soak::run(soak, seed)?))

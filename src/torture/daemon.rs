@@ -58,6 +58,11 @@ impl Workspace {
         &self.path
     }
 
+    /// What runs in it.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// The data directory of its daemons.
     pub fn data(&self) -> PathBuf {
         self.path.join("data")
@@ -104,17 +109,31 @@ pub struct Launch {
     stdout: BufReader<ChildStdout>,
 }
 
+/// What became of a start.
+#[derive(Debug)]
+pub enum Outcome {
+    Serves(Box<Daemon>),
+    /// With the end of its log.
+    Ended(ExitStatus, String),
+}
+
 impl Launch {
     /// Waits until it serves. An end before that is a failure.
     pub fn ready(self) -> Result<Daemon, Failure> {
+        match self.outcome()? {
+            Outcome::Serves(daemon) => Ok(*daemon),
+            Outcome::Ended(status, log) => Err(Failure::Embedded(format!("the daemon did not start: {status}\n{log}"))),
+        }
+    }
+
+    /// Waits until it serves, or has ended without.
+    pub fn outcome(self) -> Result<Outcome, Failure> {
         let Launch { starting: mut daemon, mut stdout } = self;
         let mut addr = None;
         loop {
             let mut line = String::new();
             if stdout.read_line(&mut line)? == 0 {
-                let status = daemon.child.wait()?;
-                let log = daemon.last_words();
-                return Err(Failure::Embedded(format!("the daemon did not start: {status}\n{log}")));
+                return Ok(Outcome::Ended(daemon.child.wait()?, daemon.last_words()));
             }
             let line = line.trim_end();
             addr = addr.or_else(|| line.strip_prefix("listening on ").map(str::to_owned));
@@ -124,7 +143,7 @@ impl Launch {
             if let (true, Some(addr)) = (line.starts_with("next "), &addr) {
                 daemon.addr.clone_from(addr);
                 daemon._stdout = Some(stdout);
-                return Ok(daemon);
+                return Ok(Outcome::Serves(Box::new(daemon)));
             }
         }
     }

@@ -2,20 +2,27 @@
 
 mod support;
 
+mod backup;
 mod bad_input;
 mod command_line;
 mod crash;
 mod delivery;
+mod disks;
 mod drain;
 mod durability;
 mod in_memory;
+mod keys;
 mod latency;
+mod pages;
+mod power;
 mod recovery_modes;
 mod redelivery;
 mod refusals;
+mod reload;
 mod shards;
 mod start;
 mod stop;
+mod tls;
 mod version_1;
 mod version_2;
 mod wal_command;

@@ -1,18 +1,23 @@
 //! Which commands there are.
 
 mod admin;
+mod backup;
 mod bench;
+mod checklist;
 mod connect;
+mod copy;
 mod duration;
 mod failure;
 #[cfg(test)]
 mod fake_broker;
 mod http;
 mod key;
+mod key_place;
 mod message;
 mod output;
 mod ping;
 mod publish;
+mod restore;
 mod start;
 mod subs;
 mod subscribe;
@@ -48,6 +53,9 @@ enum Command {
     Subs(subs::Arguments),
     Ping(ping::Arguments),
     Wal(wal::Arguments),
+    Backup(backup::Arguments),
+    Checklist(checklist::Arguments),
+    Restore(restore::Arguments),
     Key(key::Arguments),
     Admin(admin::Arguments),
     Bench(Box<bench::Arguments>),
@@ -77,6 +85,9 @@ fn run(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Subs(arguments) => subs::run(&arguments, output),
         Command::Ping(arguments) => ping::run(&arguments, output),
         Command::Wal(arguments) => wal::run(&arguments, output),
+        Command::Backup(arguments) => backup::run(&arguments, output),
+        Command::Checklist(arguments) => checklist::run(&arguments, output),
+        Command::Restore(arguments) => restore::run(&arguments, output),
         Command::Key(arguments) => key::run(&arguments, output),
         Command::Admin(arguments) => admin::run(&arguments, output),
         Command::Bench(arguments) => bench::run(&arguments, output),

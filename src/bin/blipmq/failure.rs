@@ -76,7 +76,7 @@ impl Failure {
 fn of(error: &ClientError) -> u8 {
     match error {
         _ if error.code() == Some(ErrorCode::Unauthenticated) => 4,
-        ClientError::GoAway { .. } | ClientError::Closed | ClientError::Io(_) => 3,
+        ClientError::GoAway { .. } | ClientError::Closed | ClientError::Tls(_) | ClientError::Io(_) => 3,
         ClientError::TimedOut => 5,
         _ => 1,
     }

@@ -32,8 +32,8 @@ pub struct Stream {
 #[derive(Clone, Copy, Debug, Default)]
 struct Sent {
     acknowledged: Option<Acknowledged>,
-    /// It came to a durable subscription: so it is committed, whoever was told.
-    came: bool,
+    /// It came to a durable subscription from this offset: so it is committed, whoever was told.
+    came: Option<u64>,
 }
 
 /// Where it is, and when its publisher knew.
@@ -158,14 +158,14 @@ impl Book {
         self.lives.len() - 1
     }
 
-    /// How many daemons there were.
-    pub fn begun(&self) -> usize {
-        self.lives.len()
+    /// The number of the last daemon.
+    pub fn last_life(&self) -> usize {
+        self.lives.len() - 1
     }
 
-    /// It ended as asked, everything written down.
-    pub fn ended_clean(&mut self, life: usize) {
-        self.lives[life].clean = true;
+    /// The last one ended as asked, everything written down.
+    pub fn ended_clean(&mut self) {
+        self.lives.last_mut().expect("one has begun").clean = true;
     }
 
     /// The next message of a stream; it counts as sent from now on.
@@ -245,7 +245,10 @@ impl Book {
         let stream = &mut self.streams[name.stream];
         let audience = &mut self.audiences[arrival.audience];
         let logged = arrival.qos == Qos::AtLeastOnce;
-        stream.sent[name.number as usize].came |= audience.durable && logged;
+        if let Some(offset) = arrival.offset.filter(|_| audience.durable && logged) {
+            let first = &mut stream.sent[name.number as usize].came;
+            *first = Some(first.map_or(offset, |first| first.min(offset)));
+        }
         let came = audience.came.entry(name.stream).or_default();
         let at = name.number as usize;
         if came.given.len() <= at {
@@ -305,7 +308,7 @@ impl Book {
             let came = audience.came.get(&index);
             let has = move |at: usize| came.and_then(|came| came.given.get(at)).is_some_and(|given| given.times > 0);
             let sent = stream.sent.iter().enumerate();
-            let owed = sent.filter(move |(at, sent)| (sent.acknowledged.is_some() || sent.came) && !has(*at));
+            let owed = sent.filter(move |(at, sent)| (sent.acknowledged.is_some() || sent.came.is_some()) && !has(*at));
             owed.map(move |(at, _)| Name { stream: index, number: at as u64 })
         })
     }
@@ -318,7 +321,7 @@ impl Book {
             for name in self.missing(audience) {
                 lost += 1;
                 let Sent { acknowledged, came } = self.streams[name.stream].sent[name.number as usize];
-                told.push(format!("{}: {name:?}, {acknowledged:?}, came to another: {came}", audience.name));
+                told.push(format!("{}: {name:?}, {acknowledged:?}, came to another from {came:?}", audience.name));
             }
         }
         told.into_iter().for_each(|what| self.accuse(ARRIVES, what));
@@ -331,10 +334,8 @@ impl Book {
         let mut lost = Vec::new();
         for stream in self.streams.iter_mut().filter(|stream| stream.topic == topic && stream.qos == Qos::AtLeastOnce) {
             for sent in &mut stream.sent {
-                if let Some(acknowledged) = sent.acknowledged.filter(|acknowledged| acknowledged.offset >= next) {
-                    lost.push(acknowledged);
-                    (sent.acknowledged, sent.came) = (None, false);
-                }
+                lost.extend(sent.acknowledged.take_if(|acknowledged| acknowledged.offset >= next));
+                sent.came = sent.came.filter(|offset| *offset < next);
             }
         }
         lost
@@ -428,7 +429,7 @@ mod tests {
         book.settled(0, next, &[Name { stream: 0, number: 0 }]);
         came(&mut book, 0, next, 0);
         assert!(told(&book).starts_with(SETTLED));
-        book.ended_clean(next);
+        book.ended_clean();
         let last = book.begin_life();
         came(&mut book, 0, last, 0);
         assert!(told(&book).contains(COVERED));

@@ -52,6 +52,8 @@ pub struct Room {
     pub seed: u64,
     /// The broker may lose what it acknowledged, and forget what a producer sent.
     pub may_lose: bool,
+    /// It may refuse some of what a producer sends, and so see gaps.
+    pub may_refuse: bool,
 }
 
 /// Who takes part.
@@ -64,6 +66,7 @@ pub struct Cast {
     pub logs: u16,
     pub promises: Promises,
     pub may_lose: bool,
+    pub may_refuse: bool,
     /// The publishers of each topic.
     pub styles: &'static [Style],
 }
@@ -73,6 +76,7 @@ pub struct Cast {
 pub struct Crowd {
     pub room: Room,
     pub topics: Vec<String>,
+    logs: u16,
     publishers: Vec<JoinHandle<()>>,
     subscribers: Vec<JoinHandle<()>>,
 }
@@ -88,12 +92,14 @@ impl Room {
 
     /// A connection ended: that is what a trial is for. What a broker must not say, though, is written down.
     pub fn note(&self, error: &ClientError) {
-        let gap = self.may_lose && error.code() == Some(ErrorCode::Conflict);
+        let gap = (self.may_lose || self.may_refuse) && error.code() == Some(ErrorCode::Conflict);
         let taken = "exclusive";
         let fine = match error {
             ClientError::Refused { text, .. } if text.contains(taken) => true,
             ClientError::Refused { .. } | ClientError::GoAway { .. } => {
-                gap || matches!(error.code(), Some(ErrorCode::Draining | ErrorCode::DiskFull))
+                // Version 1 knows no other word for a log that takes nothing.
+                let stopped = self.may_refuse && error.code() == Some(ErrorCode::Server);
+                gap || stopped || matches!(error.code(), Some(ErrorCode::Draining | ErrorCode::DiskFull))
             }
             ClientError::Closed | ClientError::Io(_) | ClientError::TimedOut => true,
             _ => false,
@@ -152,8 +158,9 @@ impl Crowd {
             book: Arc::new(Mutex::new(book)),
             seed: cast.seed,
             may_lose: cast.may_lose,
+            may_refuse: cast.may_refuse,
         };
-        let mut crowd = Crowd { room, topics, publishers: Vec::new(), subscribers: Vec::new() };
+        let mut crowd = Crowd { room, topics, logs: cast.logs, publishers: Vec::new(), subscribers: Vec::new() };
         crowd.subscribe_all()?;
         crowd.publish_all(cast)?;
         Ok(crowd)
@@ -210,6 +217,11 @@ impl Crowd {
     fn dice(&self) -> fastrand::Rng {
         let nth = (self.publishers.len() + self.subscribers.len()) as u64;
         fastrand::Rng::with_seed(self.room.seed.wrapping_mul(31).wrapping_add(nth))
+    }
+
+    /// The log of a topic.
+    pub fn log_of(&self, topic: usize) -> usize {
+        log_of(&self.topics[topic], self.logs)
     }
 
     /// A daemon is there: everybody may connect.

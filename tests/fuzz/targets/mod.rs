@@ -6,9 +6,12 @@ pub mod device;
 pub mod image;
 pub mod session;
 
+/// Takes any bytes, and panics if a promise breaks.
+pub type Target = fn(&[u8]);
+
 /// All of them, by name.
 #[allow(dead_code)] // libFuzzer's programs call each by itself
-pub const TARGETS: [(&str, fn(&[u8])); 7] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("session_v1", session::version_1),
     ("session_v2", session::version_2),
     ("record_batch", bytes::record_batch),

@@ -79,11 +79,24 @@ impl Workspace {
 
     /// A daemon with the stories' own configuration and `keys`, lines of TOML.
     pub fn configured(&self, keys: &str) -> Command {
-        let file = self.path().join("blipmq.toml");
-        fs::write(&file, configuration(&self.data(), keys)).expect("the workspace takes files");
+        let file = self.configure(keys);
         let mut command = self.daemon();
         command.arg("--config").arg(&file);
         command
+    }
+
+    /// Writes the configuration file: what a reload reads.
+    pub fn configure(&self, keys: &str) -> PathBuf {
+        let file = self.path().join("blipmq.toml");
+        fs::write(&file, configuration(&self.data(), keys)).expect("the workspace takes files");
+        file
+    }
+
+    /// Writes a file for the configuration to name.
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let file = self.path().join(name);
+        fs::write(&file, text).expect("the workspace takes files");
+        file
     }
 
     /// Runs a daemon until it says where it listens, or ends.
@@ -244,6 +257,7 @@ impl Broker {
         let mut command = Command::new(COMMAND_LINE);
         let address = self.address.to_string();
         command.env_clear().env("BLIPMQ_API_KEY", KEY).env("BLIPMQ_ADDR", address).args(words);
+        command.env("BLIPMQ_ADMIN_ADDR", self.metrics_address());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().expect("the command can be run")
     }
@@ -254,6 +268,10 @@ impl Broker {
         let text = fs::read_to_string(file).expect("the broker runs");
         let pages: usize = text.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a number of pages");
         pages * 4096
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn signal(&self, signal: Signal) {

@@ -45,6 +45,13 @@ impl Broker {
         Some(Answer { status, text: text.to_owned() })
     }
 
+    /// One request with this key, or without one.
+    #[track_caller]
+    pub fn ask_as(&self, key: Option<&str>, method: &str, path: &str) -> Answer {
+        let head = key.map(|key| format!("Authorization: Bearer {key}\r\n")).unwrap_or_default();
+        self.http(method, path, &head, "").expect("the broker answers")
+    }
+
     #[track_caller]
     pub fn call(&self, method: &str, path: &str, body: &Value) -> Answer {
         let body = if body.is_null() { String::new() } else { body.to_string() };
