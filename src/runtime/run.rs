@@ -161,7 +161,7 @@ impl Prepared {
         let gauges: Vec<Arc<Gauges>> = (0..shards).map(|_| Arc::default()).collect();
         let doors: Vec<_> = self.bound.sockets.iter().map(|socket| socket.try_clone()).collect();
         let clock = Clock::start();
-        let doorkeeper = Arc::new(Doorkeeper::default());
+        let doorkeeper = Arc::new(Doorkeeper::new(self.settings.connections_max));
         let mut executors = Vec::new();
         for (index, (ends, socket)) in mesh::ends(shards).into_iter().zip(self.bound.sockets).enumerate() {
             let id = ShardId(index as u16);

@@ -103,7 +103,8 @@ pub struct Shard {
     pub refuse: Bell,
     core: RefCell<Box<dyn Logic>>,
     logs: HashMap<LogId, Rc<LogDevice>>,
-    doorkeeper: Arc<Doorkeeper>,
+    /// Counts the connections of all shards.
+    pub doorkeeper: Arc<Doorkeeper>,
     background: TaskQueueHandle,
     answers: RefCell<VecDeque<Event>>,
     dirty: RefCell<Vec<Rc<Connection>>>,

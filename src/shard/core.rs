@@ -189,6 +189,7 @@ impl Core {
         self.release_holds();
         self.deliver_ready();
         self.trim_volatile();
+        self.shed_volatile();
         self.poll_logs();
         self.flush_links();
         self.move_idle();

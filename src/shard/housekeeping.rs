@@ -7,6 +7,7 @@ use crate::model::Offset;
 impl Core {
     pub(super) fn keep_house(&mut self) {
         self.end_sessions();
+        self.end_stalled_frames();
         for index in 0..self.logs.len() {
             for (id, start) in self.logs[index].log.retain(self.now) {
                 self.raise_start(index, id, start);

@@ -26,10 +26,11 @@ pub enum Reason {
     HandshakeTimeout,
     IdleTimeout,
     OutputLimit,
+    MemoryLimit,
 }
 
 impl Reason {
-    pub const ALL: [Reason; 19] = [
+    pub const ALL: [Reason; 20] = [
         Reason::BadFrame,
         Reason::BadRequest,
         Reason::Unauthenticated,
@@ -49,6 +50,7 @@ impl Reason {
         Reason::HandshakeTimeout,
         Reason::IdleTimeout,
         Reason::OutputLimit,
+        Reason::MemoryLimit,
     ];
 
     /// As metrics and logs spell it.
@@ -73,6 +75,7 @@ impl Reason {
             Reason::HandshakeTimeout => "handshake_timeout",
             Reason::IdleTimeout => "idle_timeout",
             Reason::OutputLimit => "output_limit",
+            Reason::MemoryLimit => "memory_limit",
         }
     }
 }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::soak;
 use super::verdict::Verdict;
+use super::{network, overload, soak};
 use crate::bench::failure::Failure;
 
 /// Attack the promises of a broker of its own: crashes, disks, networks, overload
@@ -46,6 +46,8 @@ impl Common {
 /// The trials.
 #[derive(Subcommand, Clone, Debug)]
 pub enum Trial {
+    Network(network::Network),
+    Overload(overload::Overload),
     Soak(soak::Soak),
 }
 
@@ -64,6 +66,14 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<(), Failure> {
 
 fn judge(trial: &Trial) -> Result<(&'static str, u64, Verdict), Failure> {
     match trial {
+        Trial::Network(network) => {
+            let seed = network.common.seed();
+            Ok(("network", seed, network::run(network, seed)?))
+        }
+        Trial::Overload(overload) => {
+            let seed = overload.common.seed();
+            Ok(("overload", seed, overload::run(overload, seed)?))
+        }
         Trial::Soak(soak) => {
             let seed = soak.common.seed();
             Ok(("soak", seed, soak::run(soak, seed)?))

@@ -7,6 +7,8 @@
 pub mod cli;
 pub mod daemon;
 pub mod http;
+pub mod network;
+pub mod overload;
 pub mod raw;
 pub mod soak;
 pub mod verdict;

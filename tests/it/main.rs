@@ -7,6 +7,8 @@ mod command_line;
 mod delivery;
 mod durability;
 mod in_memory;
+mod network;
+mod overload;
 mod redelivery;
 mod refusals;
 mod shards;

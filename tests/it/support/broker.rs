@@ -243,6 +243,45 @@ impl Broker {
         command.spawn().expect("the command can be run")
     }
 
+    /// What is counted under this name, added up over its labels, or only where they hold this text.
+    #[track_caller]
+    pub fn metric(&self, name: &str, label: &str) -> f64 {
+        let scraped = self.scrape().expect("metrics are answered");
+        let series = scraped.lines().filter_map(|line| {
+            let (labels, value) = line.strip_prefix(name)?.rsplit_once(' ')?;
+            let wanted = (labels.is_empty() || labels.starts_with('{')) && labels.contains(label);
+            wanted.then(|| value.parse::<f64>().expect("a number"))
+        });
+        series.sum()
+    }
+
+    /// Where metrics and admin are.
+    pub fn metrics_address(&self) -> String {
+        let url = self.lines.iter().find_map(|line| line.strip_prefix("metrics ")).expect("it says where").trim();
+        url.trim_start_matches("http://").trim_end_matches("/metrics").to_owned()
+    }
+
+    fn scrape(&self) -> std::io::Result<String> {
+        use std::io::{Read, Write};
+        let host = &self.metrics_address();
+        let mut stream = std::net::TcpStream::connect(host)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        write!(stream, "GET /metrics HTTP/1.1\r\nHost: {host}\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        Ok(text)
+    }
+
+    /// Files and sockets that the process has open.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("the broker runs").count()
+    }
+
+    /// Of the process, while it runs.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Memory of the process, as the kernel counts it.
     pub fn resident_bytes(&self) -> usize {
         let file = format!("/proc/{}/statm", self.child.id());
