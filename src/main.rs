@@ -10,6 +10,12 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 /// The configuration is wrong; nothing was started.
 const EXIT_CONFIG: u8 = 2;
 
+/// A program that can have a bad day on purpose says so: it is not the one to be run.
+const VERSION: &str = match cfg!(feature = "faults") {
+    true => concat!(env!("CARGO_PKG_VERSION"), " with faults"),
+    false => env!("CARGO_PKG_VERSION"),
+};
+
 fn main() -> ExitCode {
     let arguments = command().get_matches();
     let Loaded { config, warnings } = match config::load(&sources(&arguments)) {
@@ -30,7 +36,7 @@ fn command() -> Command {
         Arg::new(key.name).long(key.dashed()).value_name("VALUE").help(key.meaning).allow_hyphen_values(true)
     });
     Command::new("blipmqd")
-        .version(env!("CARGO_PKG_VERSION"))
+        .version(VERSION)
         .about(env!("CARGO_PKG_DESCRIPTION"))
         .after_long_help(config::help())
         .arg(
@@ -65,6 +71,10 @@ fn sources(arguments: &ArgMatches) -> Sources {
 }
 
 fn validated(config: &Config) -> ExitCode {
+    if let Err(failure) = blipmq::runtime::check(config) {
+        eprintln!("{failure}");
+        return ExitCode::from(u8::try_from(failure.exit as i32).unwrap_or(1));
+    }
     // A reader that has gone does not make the configuration wrong.
     let _ = std::io::stdout().write_all(config::report(config).as_bytes());
     ExitCode::SUCCESS

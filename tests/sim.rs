@@ -4,8 +4,10 @@ use blipmq::sim::plant::Plant;
 use blipmq::sim::run::run;
 
 /// Found by larger sweeps, kept for ever. 126: a pattern subscription with a credit of one message left all shards but
-/// the first without any.
-const STORIES: [u64; 1] = [126];
+/// the first without any. 4147, 5722: cleaning wrote on after the last checkpoint of a shutdown was made. 6039, 13900:
+/// after a second crash more acknowledged records were unsynced than `every_n` says, as those that recovery had found
+/// were not counted. 9780, 11018, 14416: a subscription was lost that its owner had been told of.
+const STORIES: [u64; 8] = [126, 4147, 5722, 6039, 13900, 9780, 11018, 14416];
 
 #[test]
 fn hundreds_of_worlds_keep_every_promise() {

@@ -249,7 +249,7 @@ pub const ALERTS: &[Alert] = &[
         hold: "5m",
         summary: "{{ $labels.instance }}: more than one handshake a second fails",
         labels: INSTANCE,
-        firing: &[("blipmq_handshake_failures_total{reason=\"unauthenticated\"}", "0+120x40")],
-        quiet: &[("blipmq_handshake_failures_total{reason=\"unauthenticated\"}", "0+30x40")],
+        firing: &[("blipmq_handshake_failures_total{reason=\"wrong_key\"}", "0+120x40")],
+        quiet: &[("blipmq_handshake_failures_total{reason=\"wrong_key\"}", "0+30x40")],
     },
 ];

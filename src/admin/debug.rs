@@ -1,7 +1,5 @@
 //! What developers look at: every counter by shard, what waits, histograms.
 
-use std::fmt::Write;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
@@ -10,11 +8,12 @@ use serde_json::{Map, Value, json};
 
 use super::figures::{Figures, ShardFigures};
 use super::metric::Read;
-use super::plan::{Depth, Plan};
+use super::plan::{Depth, Order, Plan};
 use super::public::Planned;
 use super::registry;
 use super::response::{Problem, Response};
 use super::route::Call;
+use crate::model::hdr;
 use crate::shard::AdminQuestion;
 use crate::shard::latency::Path;
 
@@ -75,6 +74,11 @@ fn percentiles(histogram: &Histogram<u64>) -> Value {
     })
 }
 
+/// As SIGUSR1 does.
+pub(super) fn dump_all(_: &Call<'_>) -> Planned {
+    Ok(Plan::order(Order::DumpLatency, |files| Response::ok(&json!({ "files": files }))))
+}
+
 pub(super) fn dump(call: &Call<'_>) -> Planned {
     let path = Path::ALL.into_iter().find(|path| path.name() == call.names[0]);
     let path = path.ok_or_else(|| {
@@ -91,24 +95,11 @@ pub(super) fn dump(call: &Call<'_>) -> Planned {
     }))
 }
 
-/// The table that HdrHistogram's plotter reads; values in microseconds.
+/// The table that HdrHistogram's plotter reads, in milliseconds.
 fn hgrm(histogram: &Histogram<u64>) -> String {
-    let mut out = format!("{:>12} {:>14} {:>10} {:>14}\n\n", "Value", "Percentile", "TotalCount", "1/(1-Percentile)");
-    let mut count = 0;
-    for step in histogram.iter_quantiles(5) {
-        count += step.count_since_last_iteration();
-        let (value, quantile) = (step.value_iterated_to() as f64, step.quantile_iterated_to());
-        let _ = match quantile < 1.0 {
-            true => writeln!(out, "{value:>12.3} {quantile:>2.12} {count:>10} {:>14.2}", 1.0 / (1.0 - quantile)),
-            false => writeln!(out, "{value:>12.3} {quantile:>2.12} {count:>10}"),
-        };
-    }
-    let (mean, deviation) = (histogram.mean(), histogram.stdev());
-    let _ = writeln!(out, "#[Mean    = {mean:>12.3}, StdDeviation   = {deviation:>12.3}]");
-    let _ = writeln!(out, "#[Max     = {:>12.3}, Total count    = {:>12}]", histogram.max() as f64, histogram.len());
-    let _ =
-        writeln!(out, "#[Buckets = {:>12}, SubBuckets     = {:>12}]", histogram.buckets(), histogram.distinct_values());
-    out
+    let mut out = Vec::new();
+    hdr::percentiles(&mut out, histogram, 1e3).expect("memory takes everything");
+    String::from_utf8(out).expect("it is text")
 }
 
 fn v2(histogram: &Histogram<u64>) -> String {
@@ -133,13 +124,5 @@ mod tests {
         let bytes = STANDARD.decode(v2(&histogram()).trim()).unwrap();
         let back: Histogram<u64> = Deserializer::new().deserialize(&mut bytes.as_slice()).unwrap();
         assert_eq!(back, histogram());
-    }
-
-    #[test]
-    fn the_table_of_percentiles_ends_with_all_samples() {
-        let table = hgrm(&histogram());
-        let last = table.lines().rfind(|line| !line.starts_with('#')).unwrap();
-        assert_eq!(last.split_whitespace().nth(2), Some("1000"));
-        assert!(hgrm(&Histogram::new_with_bounds(1, 100, 2).unwrap()).contains("Total count    =            0"));
     }
 }

@@ -173,12 +173,17 @@ pub const ENDPOINTS: &[Endpoint] = &[
         ..get("/debug/connections", "As /api/v1/connections", "ConnectionList")
     },
     Endpoint { plan: debug::pending, ..get("/debug/pending", "What waits, and for what", "DebugList") },
+    Endpoint {
+        method: Post,
+        plan: debug::dump_all,
+        ..get("/debug/dump", "Write the histograms of all paths to files, as SIGUSR1 does", "Dumped")
+    },
     Endpoint { plan: debug::latency, ..get("/debug/latency", "Percentiles of every path", "Latency") },
     Endpoint {
         query: &[field(
             "format",
             Form::Text,
-            "hgrm, if not said: percentiles as text; or v2: HdrHistogram's own, in base64.",
+            "hgrm, if not said: percentiles in milliseconds as text; or v2: HdrHistogram's own, in base64.",
         )],
         plan: debug::dump,
         ..get("/debug/latency/{path}", "One path's histogram", "")

@@ -1,5 +1,6 @@
 //! Everything that one scrape has gathered.
 
+use crate::model::TlsFailure;
 use crate::shard::{Latency, Stats};
 use crate::wal::LogStats;
 
@@ -53,6 +54,9 @@ pub struct Vitals {
     pub reads: u64,
     pub send_waits: u64,
     pub mesh_waits: u64,
+    pub tls_handshakes: u64,
+    /// By [`TlsFailure`].
+    pub tls_failures: [u64; TlsFailure::ALL.len()],
 }
 
 /// Bounds that figures are compared with.

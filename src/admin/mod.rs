@@ -9,6 +9,7 @@
 //! registry     THE TABLE of metrics, each a `metric`   -> exposition (Prometheus text), page (the manual)
 //! alerts       THE TABLE of alerts                     -> rules (Prometheus rules and their tests)
 //! openapi, dashboard                                   -> files for others
+//! dump         the broker's own latencies              -> files for HdrHistogram's viewers
 //! ```
 
 pub mod alerts;
@@ -16,6 +17,7 @@ mod connections;
 pub mod dashboard;
 mod dead_letters;
 mod debug;
+pub mod dump;
 pub mod endpoints;
 pub mod exposition;
 pub mod figures;

@@ -61,6 +61,8 @@ pub enum Order {
     LogFilter(String),
     /// What is logged now.
     ShowLogFilter,
+    /// Write the histograms of latencies to files.
+    DumpLatency,
 }
 
 impl Plan {

@@ -2,6 +2,7 @@
 
 use super::figures::{Figures, Stage};
 use super::metric::{Kind, Metric, Read, Scope, Unit};
+use crate::model::TlsFailure;
 use crate::shard::Reason;
 use crate::shard::latency::Path;
 use crate::shard::stats::LogCondition;
@@ -127,6 +128,11 @@ const LATENCY: &[Metric] = &[
         "From written to synced, of one group; under every_n and interval_ms mostly the wait that the policy allows.",
         Path::GroupSynced,
     ),
+    histogram(
+        "loop_stall_seconds",
+        "How much later than asked for a shard's timer came while it had work: what one task made all others wait.",
+        Path::LoopStall,
+    ),
 ];
 
 const CONNECTIONS: &[Metric] = &[
@@ -144,6 +150,17 @@ const CONNECTIONS: &[Metric] = &[
     counter("connections_paused_total", "Times that a connection's input had to wait.", Read::Sum(|s| s.pauses)),
     counter("handshake_failures_total", "Handshakes that failed, by reason.", Read::Each(handshake_failures))
         .by(&["reason"]),
+    counter(
+        "tls_handshakes_total",
+        "TLS handshakes finished; authentication comes after them.",
+        Read::One(|f| f.shards.iter().map(|s| s.vitals.tls_handshakes).sum::<u64>() as f64),
+    ),
+    counter(
+        "tls_failures_total",
+        "TLS connections that did not come about or broke, by reason.",
+        Read::Each(tls_failures),
+    )
+    .by(&["reason"]),
     counter("network_received_bytes_total", "Bytes read from clients.", Read::Sum(|s| s.bytes_in)).unit(Unit::Bytes),
     counter("network_sent_bytes_total", "Bytes handed to clients' sockets.", Read::Sum(|s| s.bytes_out))
         .unit(Unit::Bytes),
@@ -321,8 +338,15 @@ fn refused(figures: &Figures) -> Series {
 }
 
 fn handshake_failures(figures: &Figures) -> Series {
-    let reasons = [Reason::Unauthenticated, Reason::Version, Reason::HandshakeTimeout];
+    let reasons =
+        [Reason::Unauthenticated, Reason::WrongKey, Reason::Version, Reason::HandshakeTimeout, Reason::TlsOnPlainPort];
     reasons.iter().map(|reason| (reason.name().to_owned(), refusals(figures, *reason))).collect()
+}
+
+fn tls_failures(figures: &Figures) -> Series {
+    let count =
+        |failure: TlsFailure| figures.shards.iter().map(|s| s.vitals.tls_failures[failure as usize]).sum::<u64>();
+    TlsFailure::ALL.iter().map(|failure| (failure.name().to_owned(), count(*failure) as f64)).collect()
 }
 
 fn refusals(figures: &Figures, reason: Reason) -> f64 {

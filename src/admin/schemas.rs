@@ -144,6 +144,7 @@ const OBJECTS: &[(&str, Fields)] = &[
     ),
     ("LogFilter", &[("filter", "string")]),
     ("Reloaded", &[("changed", "[string]")]),
+    ("Dumped", &[("files", "[string]")]),
     ("DebugList", &[("items", "[object]")]),
     (
         "Latency",
@@ -152,6 +153,7 @@ const OBJECTS: &[(&str, Fields)] = &[
             ("publish_deliver", "Percentiles"),
             ("wal_write", "Percentiles"),
             ("wal_sync", "Percentiles"),
+            ("loop_stall", "Percentiles"),
         ],
     ),
     (

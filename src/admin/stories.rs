@@ -182,6 +182,7 @@ impl World {
                         Order::LogFilter(filter) => filter.clone().into(),
                         Order::ShowLogFilter => "info".into(),
                         Order::Drain => Value::Null,
+                        Order::DumpLatency => json!(["/var/lib/blipmq/hdr/20260131T120000250Z.hlog"]),
                     };
                     self.orders.push(order);
                     return then(Ok(done));

@@ -20,6 +20,8 @@ pub struct Identity {
     /// Unique in its ring, the same after a restart: fit for logs and for naming version 1 sessions.
     pub name: Arc<str>,
     pub permissions: Arc<Permissions>,
+    /// Which key it was: a ring that has another one under the same name does not know it.
+    hashed: Hashed,
 }
 
 /// One key to be put into a ring. Holds a digest, not the key.
@@ -87,7 +89,8 @@ impl KeyRing {
                 return Err(KeyRingError::TooMany);
             }
             let id = KeyId(ring.len() as u32);
-            let identity = Identity { id, name: key.name.clone(), permissions: key.permissions.clone() };
+            let identity =
+                Identity { id, name: key.name.clone(), permissions: key.permissions.clone(), hashed: key.hashed };
             ring.push((key, identity));
         }
         Ok(KeyRing { keys: ring.into() })
@@ -119,6 +122,12 @@ impl KeyRing {
             found.conditional_assign(&(index as u32), key.hashed.is(presented));
         }
         if found.ct_eq(&NOBODY).into() { None } else { self.keys.get(found as usize).map(|(_, identity)| identity) }
+    }
+
+    /// Who `identity`, perhaps of an older ring, is here; `None` if its key is no longer in use.
+    pub fn renew(&self, identity: &Identity) -> Option<&Identity> {
+        let mut all = self.identities();
+        all.find(|known| known.name == identity.name && known.hashed == identity.hashed)
     }
 
     /// Everybody, in order of their ids.
@@ -182,6 +191,18 @@ mod tests {
         assert_eq!(twice.len(), 1);
         let key = |salt| Key::named("app", Hashed::of(&secret("a"), [salt; 16]), Permissions::ALL);
         assert_eq!(KeyRing::new([key(1), key(2)]), Err(KeyRingError::Name("app".into())));
+    }
+
+    #[test]
+    fn an_identity_is_known_to_a_newer_ring_by_its_key_and_not_by_its_name_alone() {
+        let named = |text: &str, permissions| Key::named("app", Hashed::of(&secret(text), [1; 16]), permissions);
+        let old = KeyRing::new([Key::plain(&secret("first")), named("a", Permissions::ALL)]).unwrap();
+        let app = old.authenticate(b"a").unwrap().clone();
+        let narrower = KeyRing::new([named("a", Permissions::new(None, None, Some(false)))]).unwrap();
+        let renewed = narrower.renew(&app).unwrap();
+        assert!(renewed.id == KeyId(0) && !renewed.permissions.may_administer());
+        assert_eq!(KeyRing::new([named("b", Permissions::ALL)]).unwrap().renew(&app), None);
+        assert_eq!(KeyRing::default().renew(&app), None);
     }
 
     #[test]

@@ -47,6 +47,12 @@ impl Permissions {
         }
     }
 
+    /// Whether it may know that this topic is there.
+    pub fn may_see(&self, topic: &TopicName) -> bool {
+        let exact = || Pattern::parse(topic.as_bytes()).is_ok_and(|pattern| self.may_subscribe(&pattern));
+        self.admin || self.may_publish(topic) || exact()
+    }
+
     /// Whether it may use the admin API.
     pub fn may_administer(&self) -> bool {
         self.admin
@@ -95,6 +101,9 @@ mod tests {
         assert!(!publisher.may_administer());
         assert!(!Permissions::new(None, None, Some(false)).may_publish(&topic("a")));
         assert!(!Permissions::new(Some(vec![]), None, None).may_publish(&topic("a")));
+        assert!(publisher.may_see(&topic("a.b")) && !publisher.may_see(&topic("b")));
+        assert!(Permissions::new(None, None, Some(true)).may_see(&topic("b")));
+        assert!(Permissions::new(None, Some(vec![pattern("b.*")]), None).may_see(&topic("b.c")));
     }
 
     #[test]

@@ -81,6 +81,10 @@ pub struct Arguments {
     /// The running broker is another one
     #[arg(long, value_enum, requires = "addr")]
     pub peer: Option<Peer>,
+    /// Speak TLS, trusting these authorities (PEM); an embedded broker gets its certificate by --set tls_cert=FILE
+    /// --set tls_key=FILE, with the name 127.0.0.1 in it
+    #[arg(long, value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
     /// Program of the embedded broker [default: blipmqd beside this program]
     #[arg(long, value_name = "FILE", conflicts_with = "addr")]
     pub broker: Option<PathBuf>,

@@ -1,6 +1,5 @@
 //! Connections: how fast they open, and what an idle one costs.
 
-use std::net::TcpStream;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use super::failure::Failure;
 use super::latency::{self, Latencies, spoken};
 use super::plan::Plan;
 use super::stage::Target;
+use super::stream::Stream;
 
 /// How long idleness is watched, before and with the connections, unless `--duration` says otherwise.
 const IDLE: Duration = Duration::from_secs(2);
@@ -41,7 +41,7 @@ pub fn measure(arguments: &Arguments, plan: &Plan) -> Result<Connections, Failur
     let target = Target::find(arguments, plan)?;
     let sample = || target.pid.and_then(Sample::of_process);
     // The first connection makes what all share.
-    drop(Handshake::open(&target.addr, &target.key, plan.versions.subscribe)?);
+    drop(Handshake::open(&target.addr, &target.key, plan.versions.subscribe, target.tls.as_ref())?);
     sleep(REST);
     let watched = arguments.duration.unwrap_or(IDLE);
     let empty = sample();
@@ -51,7 +51,7 @@ pub fn measure(arguments: &Arguments, plan: &Plan) -> Result<Connections, Failur
     let mut held = Vec::new();
     for _ in 0..arguments.connections {
         let started = Instant::now();
-        held.push(Handshake::open(&target.addr, &target.key, plan.versions.subscribe)?.end());
+        held.push(Handshake::open(&target.addr, &target.key, plan.versions.subscribe, target.tls.as_ref())?.end());
         handshakes.saturating_record(started.elapsed().as_nanos() as u64);
     }
     let seconds = begin.elapsed().as_secs_f64();
@@ -63,9 +63,9 @@ pub fn measure(arguments: &Arguments, plan: &Plan) -> Result<Connections, Failur
 }
 
 /// Idle connections, for as long as they are held.
-pub fn open(target: &Target, version: u8, count: u64) -> Result<Vec<TcpStream>, Failure> {
+pub fn open(target: &Target, version: u8, count: u64) -> Result<Vec<Stream>, Failure> {
     allow(count)?;
-    (0..count).map(|_| Ok(Handshake::open(&target.addr, &target.key, version)?.end())).collect()
+    (0..count).map(|_| Ok(Handshake::open(&target.addr, &target.key, version, target.tls.as_ref())?.end())).collect()
 }
 
 /// Raises this process's limit on descriptors, which an embedded broker inherits.

@@ -37,6 +37,7 @@ pub mod slo;
 pub mod stage;
 pub mod stamp;
 pub mod stencil;
+pub mod stream;
 pub mod subscriber;
 pub mod wire;
 pub mod workload;

@@ -24,6 +24,7 @@ use super::plan::{self, Plan, Versions};
 use super::progress::{Progress, Watched};
 use super::report::{Floor, Report};
 use super::workload::{Stop, Workload};
+use crate::client::blocking::Tls;
 use crate::model::{Qos, Timestamp};
 
 /// Of each of the two runs without a mode.
@@ -38,6 +39,8 @@ pub struct Target {
     pub addr: String,
     /// What it takes.
     pub key: String,
+    /// Whom to trust, if it speaks TLS.
+    pub tls: Option<Tls>,
     /// Its process, if known.
     pub pid: Option<u32>,
 }
@@ -45,13 +48,15 @@ pub struct Target {
 impl Target {
     /// Starts one, or takes the one that was named.
     pub fn find(arguments: &Arguments, plan: &Plan) -> Result<Target, Failure> {
+        let tls = arguments.tls_ca.as_deref().map(|ca| Tls::from_files(Some(ca), None)).transpose();
+        let tls = tls.map_err(|error| Failure::Usage(error.to_string()))?;
         if let Some(addr) = &arguments.addr {
             let key = std::env::var("BLIPMQ_API_KEY").unwrap_or_default();
-            return Ok(Target { embedded: None, addr: addr.clone(), key, pid: arguments.pid });
+            return Ok(Target { embedded: None, addr: addr.clone(), key, tls, pid: arguments.pid });
         }
         let embedded = plan.recipe.start()?;
         let (addr, key, pid) = (embedded.addr.clone(), embedded.key().to_owned(), Some(embedded.pid()));
-        Ok(Target { embedded: Some(embedded), addr, key, pid })
+        Ok(Target { embedded: Some(embedded), addr, key, tls, pid })
     }
 
     fn watched(&self) -> Watched<'static> {
@@ -81,8 +86,8 @@ impl Target {
     }
 
     fn version(&self, version: u8) -> Box<dyn Dialect> {
-        let (addr, key) = (self.addr.clone(), self.key.clone());
-        if version == 1 { Box::new(V1 { addr, key }) } else { Box::new(V2 { addr, key, wall: wall() }) }
+        let (addr, key, tls) = (self.addr.clone(), self.key.clone(), self.tls.clone());
+        if version == 1 { Box::new(V1 { addr, key, tls }) } else { Box::new(V2 { addr, key, tls, wall: wall() }) }
     }
 }
 

@@ -1,12 +1,12 @@
 //! One socket that never blocks, what came in and was not read yet, and what has still to go out.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use bytes::{Buf, BytesMut};
 
 use super::failure::Failure;
+use super::stream::Stream;
 
 /// Bytes one read asks for: about what stays in a second-level cache.
 const READ: usize = 64 * 1024;
@@ -16,7 +16,7 @@ const ROOM: usize = 2 * READ;
 /// A connection of the load.
 #[derive(Debug)]
 pub struct Wire {
-    stream: TcpStream,
+    stream: Stream,
     inbox: Vec<u8>,
     from: usize,
     to: usize,
@@ -26,8 +26,8 @@ pub struct Wire {
 
 impl Wire {
     /// Takes over after the handshake.
-    pub fn new(stream: TcpStream) -> Result<Wire, Failure> {
-        stream.set_nonblocking(true)?;
+    pub fn new(stream: Stream) -> Result<Wire, Failure> {
+        stream.never_wait()?;
         Ok(Wire { stream, inbox: vec![0; ROOM], from: 0, to: 0, outbox: BytesMut::new() })
     }
 
@@ -42,7 +42,7 @@ impl Wire {
                 Ok(count == READ)
             }
             Err(error) if is_later(&error) => Ok(false),
-            Err(error) => Err(Failure::Broker(format!("a connection broke: {error}"))),
+            Err(error) => Err(broke(error)),
         }
     }
 
@@ -83,12 +83,11 @@ impl Wire {
 
     /// Writes the outbox. Says whether all of it went.
     pub fn flush(&mut self) -> Result<bool, Failure> {
-        if self.outbox.is_empty() {
-            return Ok(true);
+        if !self.outbox.is_empty() {
+            let gone = write(&mut self.stream, &self.outbox)?;
+            self.outbox.advance(gone);
         }
-        let gone = write(&mut self.stream, &self.outbox)?;
-        self.outbox.advance(gone);
-        Ok(self.outbox.is_empty())
+        Ok(self.stream.push().map_err(broke)? && self.outbox.is_empty())
     }
 }
 
@@ -98,16 +97,21 @@ impl AsFd for Wire {
     }
 }
 
-fn write(stream: &mut TcpStream, bytes: &[u8]) -> Result<usize, Failure> {
+fn write(stream: &mut Stream, bytes: &[u8]) -> Result<usize, Failure> {
     let mut gone = 0;
     while gone < bytes.len() {
         match stream.write(&bytes[gone..]) {
+            Ok(0) => break,
             Ok(count) => gone += count,
             Err(error) if is_later(&error) => break,
-            Err(error) => return Err(Failure::Broker(format!("a connection broke: {error}"))),
+            Err(error) => return Err(broke(error)),
         }
     }
     Ok(gone)
+}
+
+fn broke(error: std::io::Error) -> Failure {
+    Failure::Broker(format!("a connection broke: {error}"))
 }
 
 fn is_later(error: &std::io::Error) -> bool {

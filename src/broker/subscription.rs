@@ -89,8 +89,8 @@ pub struct Subscription {
     pub volatile_next: Offset,
     pub in_flight: InFlight,
     pub redelivery: Redelivery,
-    /// Records on their way to the dead-letter topic: neither delivered nor settled.
-    pub burying: u64,
+    /// Records on their way to the dead-letter topic. One that is acknowledged after all is settled like any other.
+    pub burying: InFlight,
     pub members: Vec<Member>,
     /// Where the next round among the members starts.
     pub turn: usize,
@@ -100,7 +100,7 @@ pub struct Subscription {
 impl Subscription {
     /// Delivered and not settled, or on the way to be delivered again or buried.
     pub fn outstanding(&self) -> u64 {
-        self.in_flight.records() + self.redelivery.records() + self.burying
+        self.in_flight.records() + self.redelivery.records() + self.burying.records()
     }
 
     pub fn is_durable(&self) -> bool {
@@ -185,9 +185,34 @@ impl Subscription {
         if first >= end {
             return 0;
         }
-        let waiting = self.in_flight.take(first, end, |_| {}) + self.redelivery.take(first, end);
+        let flying = self.in_flight.take(first, end, |_| {}) + self.burying.take(first, end, |_| {});
+        let waiting = flying + self.redelivery.take(first, end);
         self.cursor.settle(first, end);
         waiting
+    }
+
+    /// The front of the redeliveries is dead: up to `end`, it goes to the dead-letter topic.
+    pub fn bury(&mut self, retry: Retry, end: Offset) {
+        let Retry { first, attempts, .. } = retry;
+        self.redelivery.take_front(end.since(first));
+        self.burying.add(Flight { first, end, attempt: attempts, due: Instant::NEVER, member: 0 });
+    }
+
+    /// The dead letters of `first..end` are safe: what of it was not acknowledged meanwhile is settled. Answers with
+    /// the number of records.
+    pub fn buried(&mut self, first: Offset, end: Offset) -> u64 {
+        let cursor = &mut self.cursor;
+        let dead = self.burying.take(first, end, |part| {
+            cursor.settle(part.first, part.end);
+        });
+        self.counters.dead += dead;
+        dead
+    }
+
+    /// The dead letters of `first..end` were refused: what of it was not acknowledged meanwhile comes up again at `due`.
+    pub fn unburied(&mut self, due: Instant, first: Offset, end: Offset) {
+        let redelivery = &mut self.redelivery;
+        self.burying.take(first, end, |part| redelivery.add(due, &part));
     }
 
     /// The client gives `first..end` back: they come again after `delay`, or after the backoff of their attempt.
@@ -244,7 +269,7 @@ mod tests {
             volatile_next: Offset(0),
             in_flight: InFlight::default(),
             redelivery: Redelivery::default(),
-            burying: 0,
+            burying: InFlight::default(),
             members: vec![MEMBER],
             turn: 0,
             counters: SubscriptionCounters::default(),
@@ -300,6 +325,27 @@ mod tests {
         assert_eq!(sub.settle(Offset(0), Offset(3)), 3);
         assert_eq!(sub.due(ms(1000), Offset(0), Offset(3)), Due::Nothing);
         assert_eq!((sub.outstanding(), sub.cursor.floor()), (0, Offset(3)));
+    }
+
+    #[test]
+    fn what_is_acknowledged_on_its_way_to_the_dead_letters_is_settled_and_does_not_come_again() {
+        for refused in [false, true] {
+            let mut sub = subscription();
+            sub.delivered(ms(0), Offset(0), Offset(3), 3, &MEMBER, DICE);
+            sub.time_out(ms(1000));
+            let Due::Dead(retry) = sub.due(ms(1000), Offset(0), Offset(3)) else { panic!("its retries are over") };
+            sub.bury(retry, retry.end);
+            assert_eq!(sub.settle(Offset(0), Offset(2)), 2);
+            assert_eq!((sub.cursor.floor(), sub.outstanding()), (Offset(2), 1));
+            if refused {
+                sub.unburied(ms(2000), Offset(0), Offset(3));
+                let again = Retry { first: Offset(2), end: Offset(3), attempts: 3 };
+                assert_eq!(sub.due(ms(2000), Offset(0), Offset(3)), Due::Dead(again));
+            } else {
+                assert_eq!(sub.buried(Offset(0), Offset(3)), 1);
+                assert_eq!((sub.cursor.floor(), sub.counters.dead, sub.counters.settled), (Offset(3), 1, 2));
+            }
+        }
     }
 
     #[test]

@@ -34,6 +34,9 @@ pub enum ClientError {
     TimedOut,
     #[error("the connection is closed")]
     Closed,
+    /// No connection that both sides trust: certificates, names or versions do not fit, or files cannot be read.
+    #[error("TLS: {0}")]
+    Tls(String),
     #[error(transparent)]
     Io(#[from] std::io::Error),
 }

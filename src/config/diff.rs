@@ -32,7 +32,10 @@ impl Config {
             // The file may hold other keys under the same path.
             let held = key.name == "api_keys_file" && self.file_keys != new.file_keys;
             if held || key.show(self) != key.show(new) {
-                let kind = if key.restart_only { &mut changes.restart_only } else { &mut changes.reloadable };
+                // Other files are read by a reload, but a port that spoke TLS does not begin to speak plain.
+                let switched = key.name == "tls_cert" && self.tls_cert.is_some() != new.tls_cert.is_some();
+                let kind =
+                    if key.restart_only || switched { &mut changes.restart_only } else { &mut changes.reloadable };
                 kind.push(key.name);
             }
         }
@@ -58,6 +61,14 @@ mod tests {
         let changes = old.diff(&new);
         assert_eq!(changes.restart_only, ["port", "fsync_policy"]);
         assert_eq!(changes.reloadable, ["max_retries", "max_connections"]);
+    }
+
+    #[test]
+    fn other_certificates_are_reloaded_and_tls_itself_is_not_switched() {
+        let with = |name: &str| Config { tls_cert: Some(name.into()), ..Config::default() };
+        assert_eq!(with("a").diff(&with("b")).reloadable, ["tls_cert"]);
+        assert_eq!(with("a").diff(&Config::default()).restart_only, ["tls_cert"]);
+        assert_eq!(Config::default().diff(&with("a")).restart_only, ["tls_cert"]);
     }
 
     #[test]

@@ -94,7 +94,7 @@ stronger source overrides them. All are reported at once, with the line of the f
 the exit code is 2 and nothing is started. `blipmqd --validate-config` does that much and says what would be in force and
 what power loss could take.
 
-A reload (SIGHUP) asks the same places again. Keys marked *reload* below take effect; if one marked *restart* changed, it is
+A reload (SIGHUP, or `blipmq admin reload`) asks the same places again. Keys marked *reload* below take effect; if one marked *restart* changed, it is
 named and the whole reload is refused.
 ";
 const TABLE_HEAD: &str = "| key | default | change | form | meaning |\n|---|---|---|---|---|\n";

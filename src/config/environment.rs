@@ -6,7 +6,12 @@ use super::problem::Origin;
 use super::raw::Raw;
 
 /// Variables with our prefix that are no keys, but have a reader of their own.
-const OTHERS: [&str; 2] = ["BLIPMQ_API_KEY", "BLIPMQ_ADDR"];
+const OTHERS: &[&str] = &[
+    "BLIPMQ_API_KEY",
+    "BLIPMQ_ADDR",
+    #[cfg(feature = "faults")]
+    "BLIPMQ_FAULTS",
+];
 
 /// Whether a variable is ours to read: kept from the start for reloads, the others are not.
 pub fn is_ours(name: &str) -> bool {

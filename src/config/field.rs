@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::choice::{Cores, LogFormat};
+use super::choice::{Cores, LogFormat, TlsVersion};
 use super::form::{Form, millis};
 use super::topics::DeadLetter;
 use super::value::{Value, quoted};
@@ -39,6 +39,10 @@ impl Choice for OverflowPolicy {
 
 impl Choice for LogFormat {
     const NAMES: &'static [(&'static str, LogFormat)] = &[("human", LogFormat::Human), ("json", LogFormat::Json)];
+}
+
+impl Choice for TlsVersion {
+    const NAMES: &'static [(&'static str, TlsVersion)] = &[("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)];
 }
 
 impl<T: Choice + Copy> Field for T {

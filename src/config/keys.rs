@@ -75,9 +75,10 @@ const LISTENING: &[Key<Config>] = &[
         "tls_cert",
         Form::Path,
         place!(Config: tls_cert),
-        "PEM file with the certificate chain of the broker's port. Empty: no TLS. Needs tls_key. Also taken from the \
-         systemd credential of this name.",
-        "Encryption costs CPU for every byte.",
+        "PEM file with the certificate chain of the broker's port, which then speaks TLS and nothing else. Empty: no \
+         TLS. Needs tls_key. Also taken from the systemd credential of this name. A reload reads the file again; \
+         switching TLS on or off needs a restart.",
+        "Encryption costs CPU for every byte, and a handshake for every connection.",
     ),
     Key::new(
         "tls_key",
@@ -91,6 +92,13 @@ const LISTENING: &[Key<Config>] = &[
         Form::Path,
         place!(Config: tls_client_ca),
         "PEM file with the authorities that clients' certificates must come from. Empty: clients need none.",
+        "A client still needs an API key: the certificate only lets it as far as asking.",
+    ),
+    Key::new(
+        "tls_min_version",
+        Form::Choice(&["1.2", "1.3"]),
+        place!(Config: tls_min_version),
+        "The oldest version of TLS that is spoken. Older ones than 1.2 are not there at all.",
         "",
     ),
 ];
@@ -413,10 +421,19 @@ const WATCHING: &[Key<Config>] = &[
         "log_format",
         Form::Choice(&["human", "json"]),
         place!(Config: log_format),
-        "How log lines look; json is one object a line. How many there are, RUST_LOG says.",
+        "How log lines look; json is one object a line.",
         "",
     )
     .restart()
+    .flag(),
+    Key::new(
+        "log_level",
+        Form::Text,
+        place!(Config: log_level),
+        "What is logged: error, warn, info, debug or trace, or by part, such as \"info,blipmq::runtime=debug\". Empty: what \
+         RUST_LOG says, or else info.",
+        "debug and trace write lines for every connection.",
+    )
     .flag(),
     Key::new(
         "metrics_per_topic",
@@ -425,6 +442,15 @@ const WATCHING: &[Key<Config>] = &[
         "Topics that get metrics of their own, at most. 0: none do.",
         "Each adds several time series to every scrape.",
     ),
+    Key::new(
+        "hdr_dir",
+        Form::Path,
+        place!(Config: hdr_dir),
+        "Folder for dumps of the broker's own latencies: at SIGUSR1, on POST /debug/dump, and at the end of a drain; \
+         the newest 32 are kept. Empty: <wal_path>/hdr.",
+        "",
+    )
+    .restart(),
     Key::new(
         "enable_tokio_console",
         Form::Switch,

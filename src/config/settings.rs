@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::choice::{Cores, LogFormat};
+use super::choice::{Cores, LogFormat, TlsVersion};
 use super::load::Sources;
 use super::topics::TopicRules;
 use crate::auth::{Key, KeyRing, KeyRingError};
@@ -20,6 +20,7 @@ pub struct Config {
     pub tls_cert: Option<PathBuf>,
     pub tls_key: Option<PathBuf>,
     pub tls_client_ca: Option<PathBuf>,
+    pub tls_min_version: TlsVersion,
     pub allowed_api_keys: Vec<Key>,
     pub api_keys_file: Option<PathBuf>,
     /// What `api_keys_file` held.
@@ -44,7 +45,11 @@ pub struct Config {
     pub limits: Limits,
     pub shutdown_timeout: Duration,
     pub log_format: LogFormat,
+    /// Empty: what `RUST_LOG` says.
+    pub log_level: String,
     pub metrics_per_topic: usize,
+    /// [`Config::hdr_folder`] says where that is if it is not said here.
+    pub hdr_dir: Option<PathBuf>,
     pub enable_tokio_console: bool,
     /// Where all this came from, for a reload.
     pub sources: Sources,
@@ -60,6 +65,7 @@ impl Default for Config {
             tls_cert: None,
             tls_key: None,
             tls_client_ca: None,
+            tls_min_version: TlsVersion::default(),
             allowed_api_keys: Vec::new(),
             api_keys_file: None,
             file_keys: Vec::new(),
@@ -81,7 +87,9 @@ impl Default for Config {
             limits: Limits::default(),
             shutdown_timeout: Duration::from_secs(10),
             log_format: LogFormat::default(),
+            log_level: String::new(),
             metrics_per_topic: 0,
+            hdr_dir: None,
             enable_tokio_console: false,
             sources: Sources::default(),
         }
@@ -112,6 +120,11 @@ impl Config {
         Limits { memory_max, ..self.limits.clone() }
     }
 
+    /// The part of one of `logs` logs of the bytes that may be kept; zero for no bound.
+    pub fn retention_bytes_of_one(&self, logs: u16) -> u64 {
+        self.retention_bytes / u64::from(logs)
+    }
+
     /// Bytes that one of `shards` shards may hold at once if everything that has a bound reaches it: with one frame
     /// coming in, one connection's outbox and one topic's QoS 0 backlog, the least with which everything works.
     pub fn least_memory(&self, shards: usize) -> usize {
@@ -121,6 +134,11 @@ impl Config {
             + limits.frame_max
             + limits.outbox_max
             + limits.qos0_backlog_max
+    }
+
+    /// Where dumps of latencies go.
+    pub fn hdr_folder(&self) -> PathBuf {
+        self.hdr_dir.clone().unwrap_or_else(|| self.wal_path.join("hdr"))
     }
 
     /// What may be lost, and by what, in one sentence.

@@ -57,6 +57,17 @@ impl Limits {
     pub const READ: usize = 64 * 1024;
     /// Separate acknowledged ranges above a cursor's floor. Beyond: the subscription is not sent more until the floor moves.
     pub const ACKED_RANGES_MAX: usize = 4096;
+    /// Bytes of one TLS connection's output that are encrypted ahead of its socket. Beyond: they wait in plain, where
+    /// they count for the connection's output anyway.
+    pub const TLS_AHEAD: usize = 64 * 1024;
+    /// Addresses that one shard remembers for their wrong keys. Beyond: who tries a wrong one waits the longest.
+    pub const OFFENDERS_MAX: usize = 4096;
+    /// What the first wrong key of an address waits for its answer; each further one twice as long.
+    pub const DENIAL: Duration = Duration::from_millis(100);
+    /// What a wrong key waits for its answer at most.
+    pub const DENIAL_MAX: Duration = Duration::from_secs(5);
+    /// After so long without a wrong key an address is forgotten.
+    pub const OFFENCE: Duration = Duration::from_secs(60);
     /// Times one connection is moved to another shard before it stays where it is.
     pub const MOVES_MAX: u8 = 1;
 }

@@ -53,4 +53,38 @@ impl Timestamp {
     pub fn instant(self) -> Instant {
         Instant((self.0.max(0) as u64).saturating_mul(1_000_000))
     }
+
+    /// In UTC, as names of files have it: `20260131T120000250Z`. In the Gregorian calendar, counted from March so that
+    /// the leap day comes last.
+    pub fn compact_utc(self) -> String {
+        let (days, ms) = (self.0.div_euclid(86_400_000) + 719_468, self.0.rem_euclid(86_400_000));
+        let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+        let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+        let day = day - (365 * year + year / 4 - year / 100);
+        let from_march = (5 * day + 2) / 153;
+        let day = day - (153 * from_march + 2) / 5 + 1;
+        let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+        let year = year + era * 400 + i64::from(month <= 2);
+        let (seconds, ms) = (ms / 1000, ms % 1000);
+        let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}{ms:03}Z")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn utc_is_what_date_says() {
+        // date -u -d @951782400 +%Y%m%dT%H%M%SZ, and so on
+        for (ms, text) in [
+            (0, "19700101T000000000Z"),
+            (951_782_400_000, "20000229T000000000Z"),
+            (1_735_689_599_999, "20241231T235959999Z"),
+            (1_769_860_800_250, "20260131T120000250Z"),
+        ] {
+            assert_eq!(Timestamp(ms).compact_utc(), text);
+        }
+    }
 }

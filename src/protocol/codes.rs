@@ -61,6 +61,17 @@ impl ErrorCode {
         ErrorCode::ALL.into_iter().find(|code| code.as_u16() == number)
     }
 
+    /// What version 1 is told: it knows fewer codes.
+    #[must_use]
+    pub const fn in_version_1(self) -> ErrorCode {
+        match self {
+            ErrorCode::DiskFull => ErrorCode::Server,
+            ErrorCode::Forbidden => ErrorCode::Unauthenticated,
+            ErrorCode::Conflict => ErrorCode::BadRequest,
+            code => code,
+        }
+    }
+
     /// What it means, in a few words: the text where nothing more can be said.
     #[must_use]
     pub const fn text(self) -> &'static str {

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use glommio::net::TcpStream;
 
 use super::connection::Connection;
+use super::tls_session::TlsSession;
 use crate::model::{ConnId, ShardId};
 
 /// The connections that the core of one shard knows. Slots are used again, generations are not.
@@ -35,7 +36,7 @@ impl Connections {
     }
 
     /// Names a new connection.
-    pub fn add(&self, peer: IpAddr, stream: TcpStream) -> Rc<Connection> {
+    pub fn add(&self, peer: IpAddr, stream: TcpStream, tls: Option<Box<TlsSession>>) -> Rc<Connection> {
         let mut inside = self.inside.borrow_mut();
         let slot = inside.free.pop().unwrap_or_else(|| {
             inside.slots.push(Slot::default());
@@ -44,7 +45,7 @@ impl Connections {
         let place = &mut inside.slots[slot as usize];
         place.generation = place.generation.wrapping_add(1);
         let id = ConnId { shard: self.shard, slot, generation: place.generation };
-        let connection = Connection::new(id, peer, stream);
+        let connection = Connection::new(id, peer, stream, tls);
         place.connection = Some(connection.clone());
         connection
     }

@@ -7,12 +7,13 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
-use super::desk::{Desk, Orders, Shards, Terms};
+use super::desk::{Desk, Orders, Shards};
 use super::failure::{Exit, Failure, end_process_on_panic};
-use super::run::{Broker, IO_MEMORY, Prepared, Settings};
+use super::reload::{Reloader, desk_terms};
+use super::run::{Broker, IO_MEMORY, Notice, Prepared, Settings};
 use super::shard::Report;
+use super::tls::{Rules, Tls};
 use super::{LogOptionsOf, MakeCore, Makers, http, logging, memory, service_manager, signals};
-use crate::admin::figures::Bounds;
 use crate::admin::plan::Order;
 use crate::auth::{Key, KeyRing, Secret, generate};
 use crate::config::{Config, Cores};
@@ -22,7 +23,7 @@ use crate::wal::{Log, LogOptions};
 
 /// Runs the broker until it is told to stop; returns the exit code of the process.
 pub fn run(config: Config) -> i32 {
-    logging::start(config.log_format);
+    logging::start(config.log_format, &config.log_level);
     end_process_on_panic();
     memory::keep_what_is_freed();
     match serve(&config) {
@@ -34,54 +35,87 @@ pub fn run(config: Config) -> i32 {
     }
 }
 
+/// What only the runtime can tell about a configuration, without starting anything: whether its files will do.
+pub fn check(config: &Config) -> Result<(), Failure> {
+    read_files(config).map(drop)
+}
+
+fn read_files(config: &Config) -> Result<Option<Rules>, Failure> {
+    logging::check(&config.log_level).map_err(|error| wrong(format!("log_level: {error}")))?;
+    Rules::read(config).map_err(wrong)
+}
+
+fn wrong(error: String) -> Failure {
+    Failure::new(Exit::Configuration, error, "`blipmqd --help` says what each key takes, and the manual what it means")
+}
+
 fn serve(config: &Config) -> Result<(), Failure> {
+    #[cfg(feature = "faults")]
+    super::faults::check()?;
+    let tls = read_files(config)?.map(|rules| Arc::new(Tls::new(rules)));
+    let early = signals::keep_hangups().map_err(no_thread)?;
     let prepared = Prepared::new(settings(config))?;
     for warning in &prepared.ground().warnings {
         log::warn!("{warning}");
     }
     let door = http::bind(config.metrics_address())?;
     let metrics = door.local_addr().unwrap_or(config.metrics_address());
-    let keys = keys(config, &prepared)?;
+    let Keys { ring, own } = keys(config, &prepared)?;
     let shards = prepared.ground().cores.cpus.len();
-    let orders: Arc<OnceLock<Sender<Report>>> = Arc::default();
-    let terms = terms(config, &keys, shards);
+    let ends: Arc<OnceLock<Ends>> = Arc::default();
+    let terms = desk_terms(config, &ring, shards);
     let on_loopback = config.metrics_addr.is_loopback();
-    let desk = Arc::new(Desk::new(on_loopback, config.wal_path.clone(), terms, take_orders(orders.clone())));
+    let (data_dir, hdr_dir) = (config.wal_path.clone(), config.hdr_folder());
+    let desk = Arc::new(Desk::new(on_loopback, data_dir, hdr_dir, terms, take_orders(ends.clone())));
     http::start(door, desk.clone()).map_err(no_thread)?;
-    let makers = makers(config, &prepared, keys);
+    let makers = makers(config, &prepared, ring);
     let lines = introduction(config, &prepared, metrics);
     let logs = prepared.ground().logs;
-    let broker = prepared.start(makers)?;
-    signals::listen(broker.reports()).map_err(no_thread)?;
-    // Nobody else sets it.
-    let _ = orders.set(broker.reports());
+    let broker = prepared.start(makers, tls.clone())?;
     let (control, gauges, clock) = (broker.control.clone(), broker.gauges.clone(), broker.clock);
+    let patience = broker.patience.clone();
+    let doorkeeper = broker.doorkeeper.clone();
+    let reloader = Reloader::new(config.clone(), own, tls, logs, control.clone(), desk.clone(), patience, doorkeeper);
+    let reloader = Arc::new(reloader);
+    // Nobody else sets it.
+    let _ = ends.set(Ends { reports: broker.reports(), reloader: reloader.clone() });
+    // Whoever sent the signal reads the log.
+    signals::listen(broker.reports(), early, move || drop(reloader.reload())).map_err(no_thread)?;
     desk.serving(Shards { control, gauges, clock, logs });
     introduce(&lines, &broker);
     service_manager::ready(&broker.gauges, broker.clock);
-    broker.wait(|| desk.draining())
+    broker.wait(|notice| match notice {
+        Notice::Draining => desk.draining(),
+        // What went wrong is in the log; it is no reason to end, or to end badly.
+        Notice::Dump => drop(desk.dump_latency()),
+    })
+}
+
+/// Where orders for the process go, once it serves.
+struct Ends {
+    reports: Sender<Report>,
+    reloader: Arc<Reloader>,
+}
+
+/// Whose orders are taken.
+struct Keys {
+    ring: KeyRing,
+    /// The same, if the broker made the key itself; else empty.
+    own: KeyRing,
 }
 
 fn no_thread(error: std::io::Error) -> Failure {
     Failure::new(Exit::Unexpected, format!("a thread cannot start: {error}"), "see the limits of this process")
 }
 
-/// What the admin API is given of the configuration.
-fn terms(config: &Config, keys: &KeyRing, shards: usize) -> Terms {
-    let bounds = Bounds {
-        connections_max: config.limits.connections_max as u64,
-        memory_max: (config.limits_for(shards).memory_max * shards) as u64,
-    };
-    Terms { keys: keys.clone(), bounds, metrics_per_topic: config.metrics_per_topic }
-}
-
 /// Orders of the admin API: the end is asked for as a signal asks for it.
-fn take_orders(reports: Arc<OnceLock<Sender<Report>>>) -> Orders {
+fn take_orders(ends: Arc<OnceLock<Ends>>) -> Orders {
+    let not_yet = || "the broker is starting, or has ended".to_owned();
     Box::new(move |order| match order {
         Order::Drain => {
             let report = Report::Signal(signal_hook::consts::SIGTERM);
-            let told = reports.get().is_some_and(|reports| reports.send(report).is_ok());
-            told.then_some(Value::Null).ok_or_else(|| "the broker is starting, or has ended".into())
+            let told = ends.get().is_some_and(|ends| ends.reports.send(report).is_ok());
+            told.then_some(Value::Null).ok_or_else(not_yet)
         }
         Order::LogFilter(filter) => {
             logging::set_filter(&filter)?;
@@ -89,7 +123,8 @@ fn take_orders(reports: Arc<OnceLock<Sender<Report>>>) -> Orders {
             Ok(filter.into())
         }
         Order::ShowLogFilter => Ok(logging::filter().into()),
-        Order::Reload => Err("a reload needs a restart here".into()),
+        Order::Reload => ends.get().ok_or_else(not_yet)?.reloader.reload(),
+        Order::DumpLatency => Err("the desk does that by itself".into()),
     })
 }
 
@@ -118,17 +153,18 @@ fn settings(config: &Config) -> Settings {
 }
 
 /// The configured keys, or, with none configured, one of our own in the data directory.
-fn keys(config: &Config, prepared: &Prepared) -> Result<KeyRing, Failure> {
+fn keys(config: &Config, prepared: &Prepared) -> Result<Keys, Failure> {
     let wrong = |error: String| Failure::new(Exit::DataDirectory, error, "remove the file to get a new key");
     let ring = config.key_ring().map_err(|error| wrong(error.to_string()))?;
     if !ring.is_empty() {
-        return Ok(ring);
+        return Ok(Keys { ring, own: KeyRing::default() });
     }
     let mut random = [0; 32];
     getrandom::fill(&mut random).map_err(|error| wrong(format!("no random numbers for an API key: {error}")))?;
     let text = prepared.directory().api_key(|| String::from_utf8_lossy(generate(random).expose()).into_owned())?;
     let secret = Secret::from_file_text(&text).map_err(|error| wrong(format!("the generated API key: {error}")))?;
-    ring.with(Key::plain(&secret)).map_err(|error| wrong(error.to_string()))
+    let ring = ring.with(Key::plain(&secret)).map_err(|error| wrong(error.to_string()))?;
+    Ok(Keys { own: ring.clone(), ring })
 }
 
 fn makers(config: &Config, prepared: &Prepared, keys: KeyRing) -> Makers {
@@ -142,7 +178,7 @@ fn log_options(config: &Config, logs: u16) -> LogOptionsOf {
         segment_size: config.segment_bytes,
         fsync: config.fsync_policy,
         retention_ms: config.retention_ms,
-        retention_bytes: config.retention_bytes / u64::from(logs),
+        retention_bytes: config.retention_bytes_of_one(logs),
         low_water: config.disk_low_water_bytes,
     };
     Arc::new(move |log| LogOptions { log, ..template.clone() })

@@ -28,7 +28,15 @@ pub const FORMAT_VERSION: u32 = 1;
 pub struct DataDir {
     path: PathBuf,
     logs: u16,
-    _lock: Flock<File>,
+    _lock: Option<Flock<File>>,
+}
+
+/// What somebody wants of the directory of a broker that does not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Visit {
+    /// Writes nothing, and works on a copy without a lock file.
+    Look,
+    Mend,
 }
 
 /// What the version file says.
@@ -47,20 +55,27 @@ impl DataDir {
         let refused = |error: io::Error| not_writable(path, &error);
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(refused)?;
         let lock = lock(path)?;
-        let file = path.join("version");
-        let version = match fs::read_to_string(&file) {
-            Ok(text) => Version::parse(&text).ok_or_else(|| damaged(&file))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => create(path, shards).map_err(refused)?,
-            Err(error) => return Err(refused(error)),
+        let version = match Version::read(path)? {
+            Some(version) => version,
+            None => create(path, shards).map_err(refused)?,
         };
-        version.check(path)?;
-        for log in 0..version.logs {
-            make_folder(&folder(path, LogId(log))).map_err(refused)?;
-        }
+        version.check_folders(path)?;
         sync_dir(path).map_err(refused)?;
         // glommio opens directories by absolute paths only.
         let path = fs::canonicalize(path).map_err(refused)?;
-        Ok(DataDir { path, logs: version.logs, _lock: lock })
+        Ok(DataDir { path, logs: version.logs, _lock: Some(lock) })
+    }
+
+    /// Opens the directory of a broker that does not run, and keeps one from being started meanwhile. Makes nothing.
+    pub fn visit(path: &Path, visit: Visit) -> Result<DataDir, Failure> {
+        fs::read_dir(path).map_err(|error| unreadable(path, &error))?;
+        let version = Version::read(path)?.ok_or_else(|| not_ours(path))?;
+        let lock = match visit {
+            Visit::Look => lock_to_look(path)?,
+            Visit::Mend => Some(lock(path)?),
+        };
+        version.check_folders(path)?;
+        Ok(DataDir { path: path.to_owned(), logs: version.logs, _lock: lock })
     }
 
     /// Logs of this directory, as many as there were shards when it was created.
@@ -96,6 +111,34 @@ impl DataDir {
 }
 
 impl Version {
+    /// What the directory's version file says; `None` where there is none, and nothing that it could be missing for.
+    fn read(path: &Path) -> Result<Option<Version>, Failure> {
+        let file = path.join("version");
+        let version = match fs::read_to_string(&file) {
+            Ok(text) => Version::parse(&text).ok_or_else(|| damaged(&file))?,
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(damaged(&file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let logs = filled_folders(path).map_err(|error| unreadable(path, &error))?;
+                return if logs.is_empty() { Ok(None) } else { Err(without_version(path, logs.len())) };
+            }
+            Err(error) => return Err(unreadable(path, &error)),
+        };
+        version.check(path)?;
+        Ok(Some(version))
+    }
+
+    /// The folders were made before the version file: one that is not there was lost, with all that was in it.
+    fn check_folders(&self, path: &Path) -> Result<(), Failure> {
+        if let Some(log) = (0..self.logs).map(LogId).find(|log| !folder(path, *log).is_dir()) {
+            return Err(lost_folder(&folder(path, log)));
+        }
+        let logs = filled_folders(path).map_err(|error| unreadable(path, &error))?;
+        match logs.last().filter(|log| log.0 >= self.logs) {
+            Some(log) => Err(unknown_folder(&folder(path, *log), self.logs)),
+            None => Ok(()),
+        }
+    }
+
     fn parse(text: &str) -> Option<Version> {
         let field = |name: &str| {
             let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -130,6 +173,23 @@ fn folder(path: &Path, log: LogId) -> PathBuf {
     path.join(format!("shard-{:04}", log.0))
 }
 
+/// The logs, in order, in whose folders there is something.
+fn filled_folders(path: &Path) -> io::Result<Vec<LogId>> {
+    let mut logs = Vec::new();
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let log = name.to_str().and_then(|name| name.strip_prefix("shard-")?.parse().ok());
+        if let Some(log) = log.filter(|_| entry.path().is_dir())
+            && fs::read_dir(entry.path())?.next().is_some()
+        {
+            logs.push(LogId(log));
+        }
+    }
+    logs.sort_unstable();
+    Ok(logs)
+}
+
 fn make_folder(path: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -149,6 +209,19 @@ fn lock(path: &Path) -> Result<Flock<File>, Failure> {
     let noted = held.set_len(0).and_then(|()| writeln!(held, "{}", std::process::id()));
     noted.map_err(|error| not_writable(path, &error))?;
     Ok(held)
+}
+
+/// Nobody may write here while somebody looks; but a copy has nobody who writes.
+fn lock_to_look(path: &Path) -> Result<Option<Flock<File>>, Failure> {
+    let file = match File::open(path.join("lock")) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unreadable(path, &error)),
+    };
+    Flock::lock(file, FlockArg::LockSharedNonblock).map(Some).map_err(|(file, errno)| match errno {
+        nix::errno::Errno::EWOULDBLOCK => taken(path, file),
+        errno => unreadable(path, &errno.into()),
+    })
 }
 
 fn taken(path: &Path, mut file: File) -> Failure {
@@ -172,7 +245,49 @@ fn damaged(file: &Path) -> Failure {
     )
 }
 
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    let what = format!("cannot read {}: {error}", path.display());
+    Failure::new(Exit::DataDirectory, what, "give the directory that wal_path names, as a user who may read it")
+}
+
+fn not_ours(path: &Path) -> Failure {
+    let what = format!("{} is not the data directory of a broker: no logs in it", path.display());
+    Failure::new(Exit::DataDirectory, what, "give the directory that wal_path names")
+}
+
+fn without_version(path: &Path, logs: usize) -> Failure {
+    Failure::new(
+        Exit::DataDirectory,
+        format!("{} holds {logs} logs, and its version file is missing", path.display()),
+        format!(
+            "restore it, or write it again: \"format {FORMAT_VERSION}\", \"logs N\" for N shard folders, \
+                 \"placement {PLACEMENT_VERSION}\", one a line"
+        ),
+    )
+}
+
+fn lost_folder(folder: &Path) -> Failure {
+    Failure::new(
+        Exit::DataDirectory,
+        format!("{} is missing, with the log that was in it", folder.display()),
+        "restore it from a backup; or make an empty folder of that name, to go on without the messages it held",
+    )
+}
+
+fn unknown_folder(folder: &Path, logs: u16) -> Failure {
+    Failure::new(
+        Exit::DataDirectory,
+        format!("{} holds a log, and the version file knows {logs} logs", folder.display()),
+        "restore the version file from a backup; or move that folder away, to go on without the messages it holds",
+    )
+}
+
+/// The version file last: where it is, the folders are.
 fn create(path: &Path, logs: u16) -> io::Result<Version> {
+    for log in 0..logs {
+        make_folder(&folder(path, LogId(log)))?;
+    }
+    sync_dir(path)?;
     let version = Version { format: FORMAT_VERSION, logs, placement: PLACEMENT_VERSION };
     replace(&path.join("version"), version.text().as_bytes())?;
     Ok(version)
@@ -238,6 +353,54 @@ mod tests {
             fs::write(dir.path().join("version"), text).unwrap();
             assert!(DataDir::open(dir.path(), 1).unwrap_err().what.contains("damaged"));
         }
+    }
+
+    #[test]
+    fn a_lost_folder_or_version_file_is_never_made_good_in_silence() {
+        let dir = tempfile::tempdir().unwrap();
+        DataDir::open(dir.path(), 3).unwrap();
+        let lost = folder(dir.path(), LogId(1));
+        fs::remove_dir(&lost).unwrap();
+        assert!(DataDir::open(dir.path(), 3).unwrap_err().what.contains("shard-0001 is missing"));
+        assert!(DataDir::visit(dir.path(), Visit::Look).unwrap_err().what.contains("shard-0001 is missing"));
+        fs::create_dir(&lost).unwrap();
+        DataDir::open(dir.path(), 3).unwrap();
+        fs::write(folder(dir.path(), LogId(2)).join("checkpoint"), "x").unwrap();
+        let version = fs::read_to_string(dir.path().join("version")).unwrap();
+        fs::write(dir.path().join("version"), version.replace("logs 3", "logs 2")).unwrap();
+        assert!(DataDir::open(dir.path(), 3).unwrap_err().what.contains("knows 2 logs"));
+        fs::remove_file(dir.path().join("version")).unwrap();
+        assert!(DataDir::open(dir.path(), 3).unwrap_err().what.contains("version file is missing"));
+        fs::write(dir.path().join("version"), [0xff, 0xfe]).unwrap();
+        assert!(DataDir::open(dir.path(), 3).unwrap_err().what.contains("is damaged"));
+    }
+
+    #[test]
+    fn a_start_that_was_cut_short_before_the_version_file_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(folder(dir.path(), LogId(0))).unwrap();
+        assert_eq!(DataDir::open(dir.path(), 2).unwrap().logs(), 2);
+    }
+
+    #[test]
+    fn who_looks_keeps_brokers_away_and_makes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(DataDir::visit(dir.path(), Visit::Look).unwrap_err().what.contains("no logs in it"));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        let broker = DataDir::open(dir.path(), 1).unwrap();
+        for visit in [Visit::Look, Visit::Mend] {
+            assert!(DataDir::visit(dir.path(), visit).unwrap_err().what.contains("in use by process"));
+        }
+        drop(broker);
+        let looking = DataDir::visit(dir.path(), Visit::Look).unwrap();
+        let together = DataDir::visit(dir.path(), Visit::Look).unwrap();
+        assert_eq!((looking.logs(), together.logs()), (1, 1));
+        assert!(DataDir::open(dir.path(), 1).is_err());
+        drop((looking, together));
+        assert!(DataDir::visit(dir.path(), Visit::Mend).is_ok());
+        fs::remove_file(dir.path().join("lock")).unwrap();
+        DataDir::visit(dir.path(), Visit::Look).unwrap();
+        assert!(!dir.path().join("lock").exists());
     }
 
     #[test]

@@ -9,14 +9,16 @@ use serde_json::Value;
 
 use super::clock::Clock;
 use super::control::Control;
+use super::dumps::Dumps;
 use super::gauges::{Gauges, read};
 use super::process;
+use crate::admin::dump::Moment;
 use crate::admin::figures::{Bounds, Figures, Requests, Stage, Vitals};
 use crate::admin::gather::{gather, questions};
 use crate::admin::plan::{Ask, Depth, Order, Reply, To};
 use crate::admin::{Context, Memory, Plan, Request, Response, Surroundings, route};
 use crate::auth::KeyRing;
-use crate::model::ShardId;
+use crate::model::{ShardId, Timestamp};
 
 /// For a shard to say its figures.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -58,6 +60,7 @@ pub struct Desk {
     terms: RwLock<Terms>,
     shards: RwLock<(Stage, Option<Shards>)>,
     memory: Mutex<Memory>,
+    dumps: Dumps,
     orders: Orders,
     answered: AtomicU64,
     denied: AtomicU64,
@@ -66,11 +69,14 @@ pub struct Desk {
 
 impl Desk {
     /// For a listener bound to loopback or not, before there are shards.
-    pub fn new(on_loopback: bool, data_dir: PathBuf, terms: Terms, orders: Orders) -> Desk {
+    pub fn new(on_loopback: bool, data_dir: PathBuf, hdr_dir: PathBuf, terms: Terms, orders: Orders) -> Desk {
+        let start_ms = unix_ms();
+        let start = Moment { at: Timestamp(start_ms as i64), ..Moment::default() };
         Desk {
             on_loopback,
             data_dir,
-            start_ms: unix_ms(),
+            start_ms,
+            dumps: Dumps::new(hdr_dir, start),
             terms: RwLock::new(terms),
             shards: RwLock::new((Stage::Starting, None)),
             memory: Mutex::default(),
@@ -125,6 +131,7 @@ impl Desk {
                 Plan::Respond(response) => return response,
                 Plan::Ask(ask, then) => then(shards.map_or_else(Vec::new, |shards| shards.ask(ask))),
                 Plan::Measure(depth, then) => return then(&self.measure(depth)),
+                Plan::Order(Order::DumpLatency, then) => return then(self.dump_latency()),
                 Plan::Order(order, then) => return then((self.orders)(order)),
             };
         }
@@ -147,6 +154,23 @@ impl Desk {
             requests: self.requests(),
         };
         gather(seen, depth, answers, &mut self.memory())
+    }
+
+    /// Writes the histograms of all shards to files; tells their paths, or why not.
+    pub fn dump_latency(&self) -> Result<Value, String> {
+        let figures = self.measure(Depth::All { topics: 0 });
+        let now = Moment { at: Timestamp(figures.now_ms as i64), latency: figures.latency() };
+        match self.dumps.write(now) {
+            Ok(files) => {
+                let files: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
+                log::info!("latencies are in {}", files.last().map_or("", String::as_str));
+                Ok(files.into())
+            }
+            Err(error) => {
+                log::warn!("latencies could not be written: {error}");
+                Err(error.to_string())
+            }
+        }
     }
 
     fn requests(&self) -> Requests {
@@ -187,6 +211,8 @@ impl Shards {
             reads: read(&gauges.reads),
             send_waits: read(&gauges.send_waits),
             mesh_waits: read(&gauges.mesh_waits),
+            tls_handshakes: read(&gauges.tls_handshakes),
+            tls_failures: std::array::from_fn(|failure| read(&gauges.tls_failures[failure])),
         };
         self.gauges.iter().map(of).collect()
     }

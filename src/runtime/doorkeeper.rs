@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::shard::Crowd;
@@ -14,7 +15,7 @@ pub const REFUSED_MAX: usize = 24;
 #[derive(Debug)]
 pub struct Doorkeeper {
     inside: Mutex<Inside>,
-    most: usize,
+    most: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -33,12 +34,19 @@ pub struct Place {
 impl Doorkeeper {
     /// For so many connections.
     pub fn new(connections_max: usize) -> Doorkeeper {
-        Doorkeeper { inside: Mutex::default(), most: connections_max.saturating_add(REFUSED_MAX) }
+        let doorkeeper = Doorkeeper { inside: Mutex::default(), most: AtomicUsize::new(0) };
+        doorkeeper.allow(connections_max);
+        doorkeeper
+    }
+
+    /// For so many connections from now on.
+    pub fn allow(&self, connections_max: usize) {
+        self.most.store(connections_max.saturating_add(REFUSED_MAX), Ordering::Relaxed);
     }
 
     /// Whether whoever comes now has to wait outside, in the kernel's queue.
     pub fn is_crowded(&self) -> bool {
-        self.lock().all >= self.most
+        self.lock().all >= self.most.load(Ordering::Relaxed)
     }
 
     /// Lets a socket in; says how many are inside now.

@@ -23,6 +23,7 @@ use super::mesh::{self, Ends, Mesh};
 use super::pulse::{self, Pulse};
 use super::segment_file::io_error;
 use super::shard::{Logic, Parts, Report, Shard, tell_leftovers};
+use super::tls::Tls;
 use super::{alarm, listener, recover};
 use crate::model::{Instant, LogId, RecoveryMode, ShardId};
 use crate::wal::{LogOptions, Recovered};
@@ -83,6 +84,8 @@ pub struct Plan {
     pub life: Life,
     /// Its figures.
     pub gauges: Arc<Gauges>,
+    /// What connections are accepted with, if the port speaks TLS.
+    pub tls: Option<Arc<Tls>>,
     /// Counts the connections of all shards.
     pub doorkeeper: Arc<Doorkeeper>,
     /// Makes its core.
@@ -158,6 +161,7 @@ async fn live(plan: Plan) {
         core,
         logs: devices,
         mesh,
+        tls: plan.tls,
         doorkeeper: plan.doorkeeper,
         background: queue,
         reports: plan.life.reports.clone(),
@@ -202,6 +206,7 @@ async fn follow_orders(shard: &Rc<Shard>, mailbox: &Mailbox, socket: OwnedFd) {
 async fn end(shard: &Rc<Shard>) {
     shard.refuse.ring();
     for connection in shard.connections.all() {
+        connection.say_goodbye();
         connection.abort();
     }
     for device in shard.logs() {

@@ -25,6 +25,20 @@ pub enum Exit {
     Panicked = 7,
 }
 
+impl Exit {
+    /// Every one, in order.
+    pub const ALL: [Exit; 8] = [
+        Exit::Clean,
+        Exit::Unexpected,
+        Exit::Configuration,
+        Exit::Environment,
+        Exit::DataDirectory,
+        Exit::AddressInUse,
+        Exit::LogFailed,
+        Exit::Panicked,
+    ];
+}
+
 /// One line what, one line what to do, and the exit code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {

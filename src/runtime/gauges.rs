@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::model::Instant;
+use crate::model::{Instant, TlsFailure};
 
 /// One shard's figures. Written by that shard alone, without a locked instruction; each on no other shard's line.
 #[derive(Debug, Default)]
@@ -36,6 +36,10 @@ pub struct Gauges {
     pub busy_us: AtomicU64,
     /// Signs of life that came much too late.
     pub stalls: AtomicU64,
+    /// TLS handshakes that were finished.
+    pub tls_handshakes: AtomicU64,
+    /// TLS connections that did not come about or broke, by [`TlsFailure`].
+    pub tls_failures: [AtomicU64; TlsFailure::ALL.len()],
 }
 
 /// Adds to a figure that only the calling shard writes.

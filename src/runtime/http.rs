@@ -185,7 +185,7 @@ mod tests {
         let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let terms = Terms { keys: KeyRing::default(), ..Terms::default() };
-        let desk = Desk::new(true, ".".into(), terms, Box::new(|_| Err("not here".into())));
+        let desk = Desk::new(true, ".".into(), "hdr".into(), terms, Box::new(|_| Err("not here".into())));
         start(listener, Arc::new(desk)).unwrap();
         address
     }

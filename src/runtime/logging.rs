@@ -20,9 +20,17 @@ struct Replaceable {
 
 static LOGGER: OnceLock<Replaceable> = OnceLock::new();
 
-/// From now on, what `RUST_LOG` says is logged. An embedder may have a logger already: then that one stays.
-pub fn start(format: LogFormat) {
-    let filter = std::env::var(env_logger::DEFAULT_FILTER_ENV).unwrap_or_else(|_| DEFAULT.into());
+/// What is to be logged: what the configuration says, or else what `RUST_LOG` does.
+pub fn wanted(level: &str) -> String {
+    match level {
+        "" => std::env::var(env_logger::DEFAULT_FILTER_ENV).unwrap_or_else(|_| DEFAULT.into()),
+        level => level.into(),
+    }
+}
+
+/// From now on, this much is logged. An embedder may have a logger already: then that one stays.
+pub fn start(format: LogFormat, level: &str) {
+    let filter = wanted(level);
     let logger =
         LOGGER.get_or_init(|| Replaceable { format, inner: RwLock::new((filter.clone(), make(format, &filter))) });
     if log::set_logger(logger).is_ok() {
@@ -48,10 +56,17 @@ pub fn set_filter(filter: &str) -> Result<(), String> {
 }
 
 /// The parser of filters warns and goes on; an operator wants to know.
-fn check(filter: &str) -> Result<(), String> {
+pub fn check(filter: &str) -> Result<(), String> {
     let directives = filter.split('/').next().unwrap_or_default();
-    for level in directives.split(',').filter_map(|directive| Some(directive.split_once('=')?.1.trim())) {
-        level.parse::<log::LevelFilter>().map_err(|_| format!("{level:?} is no level"))?;
+    for directive in directives.split(',').map(str::trim).filter(|directive| !directive.is_empty()) {
+        let level = directive.split_once('=').map(|(_, level)| level.trim());
+        let known = match level {
+            Some(level) => level.parse::<log::LevelFilter>().is_ok(),
+            None => directive.parse::<log::LevelFilter>().is_ok() || directive.starts_with("blipmq"),
+        };
+        if !known {
+            return Err(format!("{:?} is no level", level.unwrap_or(directive)));
+        }
     }
     Ok(())
 }
@@ -95,9 +110,10 @@ mod tests {
 
     #[test]
     fn a_filter_that_means_nothing_is_refused_and_the_old_one_stays() {
-        start(LogFormat::Json);
+        start(LogFormat::Json, "");
         let before = filter();
-        assert!(set_filter("blipmq=loud").is_err());
+        assert!(set_filter("blipmq=loud").is_err() && set_filter("loud").is_err());
+        assert!(check("").is_ok() && check("debug,blipmq::shard").is_ok());
         assert_eq!(filter(), before);
         set_filter("off,blipmq::runtime=error").unwrap();
         assert_eq!(filter(), "off,blipmq::runtime=error");

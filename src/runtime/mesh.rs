@@ -17,6 +17,7 @@ use super::bell::Bell;
 use super::doorkeeper::Place;
 use super::gauges::{Gauges, add};
 use super::shard::Shard;
+use super::tls_session::TlsSession;
 use crate::model::ShardId;
 use crate::shard::{Arrival, Carry, Event, Letter};
 
@@ -30,7 +31,7 @@ pub enum Parcel {
     /// Letters to its core.
     Letters(Vec<Letter>),
     /// A connection, whole. `socket` is missing when no descriptor could be had for it: the session ends there.
-    Connection { socket: Option<OwnedFd>, peer: IpAddr, carry: Box<Carry>, place: Place },
+    Connection { socket: Option<OwnedFd>, tls: Option<Box<TlsSession>>, peer: IpAddr, carry: Box<Carry>, place: Place },
 }
 
 /// One shard's ends of all its channels, before its executor has started.
@@ -189,21 +190,25 @@ pub async fn receive(shard: Rc<Shard>, from: ShardId, parcels: ConnectedReceiver
     while let Some(parcel) = parcels.recv().await {
         match parcel {
             Parcel::Letters(letters) => shard.drive(Event::Mesh { from, letters }),
-            Parcel::Connection { socket, peer, carry, place } => take_in(&shard, socket, peer, carry, place),
+            Parcel::Connection { socket, tls, peer, carry, place } => {
+                if let Some(stream) = take_in(&shard, socket, peer) {
+                    shard.connected(peer, stream, tls, Arrival::Moved(carry), place);
+                }
+            }
         }
         shard.turns.next().await;
     }
 }
 
-fn take_in(shard: &Rc<Shard>, socket: Option<OwnedFd>, peer: IpAddr, carry: Box<Carry>, place: Place) {
+fn take_in(shard: &Rc<Shard>, socket: Option<OwnedFd>, peer: IpAddr) -> Option<TcpStream> {
     add(&shard.gauges.moved_in, 1);
     // A closed socket in place of the missing one: the core is told of the session, and then that it is over.
     let Some(socket) = socket.or_else(closed_socket) else {
-        return log::error!("a connection from {peer} was lost: no descriptor for it");
+        log::error!("a connection from {peer} was lost: no descriptor for it");
+        return None;
     };
     // SAFETY: the descriptor is owned and given up here, to exactly one stream.
-    let stream = unsafe { TcpStream::from_raw_fd(socket.into_raw_fd()) };
-    shard.connected(peer, stream, Arrival::Moved(carry), place);
+    Some(unsafe { TcpStream::from_raw_fd(socket.into_raw_fd()) })
 }
 
 /// The reading end of a socket pair whose other end is gone: reads as the end of a stream.

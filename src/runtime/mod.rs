@@ -6,9 +6,11 @@
 //!                                         daemon: from a configuration to an exit code
 //! executor   what runs on one core        recover, clock, gauges
 //! shard      tells the core, acts         connections, connection, reader, writer, outbox, read_buffer
-//!            its sockets, devices, peers  listener, log_device, log_folder, segment_file, mesh
+//!            its sockets, devices, peers  tls (what connections are accepted with), tls_session
+//!                                         listener, log_device, log_folder, segment_file, mesh
 //!            its tasks                    alarm, bell, turns, pulse
-//! http       metrics, health, admin       desk, process
+//! http       metrics, health, admin       desk, process, dumps
+//! blipmq wal logs nobody runs             stopped_log
 //! ```
 
 pub mod alarm;
@@ -22,8 +24,11 @@ pub mod daemon;
 pub mod data_dir;
 pub mod desk;
 pub mod doorkeeper;
+pub mod dumps;
 pub mod executor;
 pub mod failure;
+#[cfg(feature = "faults")]
+pub mod faults;
 pub mod filesystem;
 pub mod gauges;
 pub mod http;
@@ -40,16 +45,20 @@ pub mod pulse;
 pub mod read_buffer;
 pub mod reader;
 pub mod recover;
+pub mod reload;
 pub mod run;
 pub mod segment_file;
 pub mod service_manager;
 pub mod shard;
 pub mod signals;
+pub mod stopped_log;
+pub mod tls;
+pub mod tls_session;
 pub mod turns;
 pub mod writer;
 
 pub use control::{Control, Order};
-pub use daemon::run;
+pub use daemon::{check, run};
 pub use executor::{LogOptionsOf, MakeCore, Makers};
 pub use failure::{Exit, Failure};
 pub use gauges::Gauges;

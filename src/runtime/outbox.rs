@@ -1,13 +1,13 @@
 //! What a connection is still to send, and how it leaves.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::RawFd;
 
 use crate::model::Chunk;
 
 /// Chunks one system call takes.
-const CHUNKS_PER_CALL: usize = 64;
+pub const CHUNKS_PER_CALL: usize = 64;
 
 /// Chunks in order, the front one perhaps taken in part. Empty it holds no memory: most connections are idle.
 #[derive(Debug, Default)]
@@ -57,6 +57,23 @@ impl Outbox {
         self.chunks.front().map(|chunk| &chunk.as_slice()[self.taken..])
     }
 
+    /// What is left, from the front on: about `most` bytes of it, as far as `room` goes.
+    pub fn slices<'a, 'b>(&'a self, most: usize, room: &'b mut [IoSlice<'a>]) -> &'b [IoSlice<'a>] {
+        let (mut count, mut bytes, mut skip) = (0, 0, self.taken);
+        for (slot, chunk) in room.iter_mut().zip(&self.chunks) {
+            if bytes >= most {
+                break;
+            }
+            let slice = &chunk.as_slice()[skip..];
+            skip = 0;
+            let slice = &slice[..slice.len().min(most - bytes)];
+            bytes += slice.len();
+            *slot = IoSlice::new(slice);
+            count += 1;
+        }
+        &room[..count]
+    }
+
     /// Forgets everything: the connection is gone.
     pub fn clear(&mut self) {
         *self = Outbox::default();
@@ -99,7 +116,6 @@ impl Outbox {
     }
 
     fn send_some(&self, fd: RawFd) -> (usize, io::Result<usize>) {
-        const NONE: libc::iovec = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
         let mut vectors = [NONE; CHUNKS_PER_CALL];
         let (mut given, mut skip) = (0, self.taken);
         let mut count = 0;
@@ -114,12 +130,24 @@ impl Outbox {
     }
 }
 
+/// Sends what the socket takes of these at once, never waiting.
+pub fn send_slices(fd: RawFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    let mut vectors = [NONE; CHUNKS_PER_CALL];
+    let count = slices.len().min(CHUNKS_PER_CALL);
+    for (vector, slice) in vectors.iter_mut().zip(slices) {
+        *vector = libc::iovec { iov_base: slice.as_ptr() as *mut libc::c_void, iov_len: slice.len() };
+    }
+    sendmsg(fd, &mut vectors[..count])
+}
+
+const NONE: libc::iovec = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
+
 fn sendmsg(fd: RawFd, vectors: &mut [libc::iovec]) -> io::Result<usize> {
     // SAFETY: all-zero is a valid `msghdr`: no name, no control data, no vectors.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = vectors.as_mut_ptr();
     message.msg_iovlen = vectors.len();
-    // SAFETY: the vectors point into chunks that the caller borrows for the whole call; the kernel only reads them
+    // SAFETY: the vectors point into memory that the caller borrows for the whole call; the kernel only reads them
     // and keeps no pointer after it returns. A wrong descriptor is an error, not a fault.
     let taken = unsafe { libc::sendmsg(fd, &message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
     usize::try_from(taken).map_err(|_| io::Error::last_os_error())

@@ -45,7 +45,8 @@ fn raise(resource: Resource) -> (u64, u64) {
     (soft, hard)
 }
 
-fn files(shards: u64, connections_max: u64) -> Result<(), Failure> {
+/// Raises the limit on open files as far as allowed; whether that is enough for so many connections.
+pub fn files(shards: u64, connections_max: u64) -> Result<(), Failure> {
     let needed = connections_max + shards * FILES_PER_SHARD + FILES_OF_PROCESS;
     let (limit, _) = raise(Resource::RLIMIT_NOFILE);
     if limit >= needed {

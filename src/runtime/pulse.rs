@@ -1,12 +1,14 @@
-//! A pulse while there is work: no sleep with work left lasts.
+//! A pulse while there is work: no sleep with work left lasts, and how late each beat comes is known.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use glommio::timer::sleep;
 
 use super::bell::Bell;
+use crate::shard::Latency;
+use crate::shard::latency::Path;
 
 /// How long a shard can have been asleep over its work.
 const BEAT: Duration = Duration::from_millis(5);
@@ -19,6 +21,8 @@ pub struct Pulse {
     worked: Cell<bool>,
     resting: Cell<bool>,
     bell: Bell,
+    /// How late beats came.
+    stalls: RefCell<Latency>,
 }
 
 impl Pulse {
@@ -31,9 +35,17 @@ impl Pulse {
         }
     }
 
+    /// Adds what is known of stalls.
+    pub fn add_stalls(&self, latency: &mut Latency) {
+        latency.add(&self.stalls.borrow());
+    }
+
     async fn beat(&self) {
         if self.worked.replace(false) {
-            return sleep(BEAT).await;
+            let asked = Instant::now();
+            sleep(BEAT).await;
+            let late = asked.elapsed().saturating_sub(BEAT);
+            return self.stalls.borrow_mut().record(Path::LoopStall, late, 1);
         }
         self.resting.set(true);
         self.bell.rung().await;

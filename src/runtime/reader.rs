@@ -32,7 +32,7 @@ enum Read {
 pub async fn run(shard: Rc<Shard>, connection: Rc<Connection>) {
     loop {
         match poll_fn(|cx| poll(&shard, &connection, cx)).await {
-            Read::Bytes(bytes, _) if bytes.is_empty() => break end(&shard, &connection, Disconnect::Eof),
+            Read::Bytes(bytes, _) if bytes.is_empty() => break ended(&shard, &connection),
             Read::Bytes(bytes, more) => {
                 received(&shard, &connection, bytes);
                 if more {
@@ -48,10 +48,23 @@ pub async fn run(shard: Rc<Shard>, connection: Rc<Connection>) {
     connection.reader.leave();
 }
 
-fn received(shard: &Rc<Shard>, connection: &Connection, bytes: BytesMut) {
+fn received(shard: &Rc<Shard>, connection: &Rc<Connection>, mut bytes: BytesMut) {
     add(&shard.gauges.reads, 1);
     add(&shard.gauges.read_bytes, bytes.len() as u64);
+    if connection.is_tls() {
+        match shard.decrypt(connection, &bytes) {
+            Some(plain) if !plain.is_empty() => bytes = plain,
+            _ => return shard.look_at_the_time(),
+        }
+    }
     shard.drive(Event::Received { conn: connection.id, bytes });
+}
+
+fn ended(shard: &Rc<Shard>, connection: &Rc<Connection>) {
+    if connection.is_handshaking() {
+        shard.tls_gone(connection);
+    }
+    end(shard, connection, Disconnect::Eof);
 }
 
 fn end(shard: &Rc<Shard>, connection: &Rc<Connection>, why: Disconnect) {
@@ -64,6 +77,7 @@ fn poll(shard: &Shard, connection: &Connection, cx: &mut Context<'_>) -> Poll<Re
     while connection.reader.poll_rung(cx).is_ready() {}
     match connection.phase.get() {
         Phase::Open if connection.paused.get() => Poll::Pending,
+        Phase::Open if connection.has_ended() => Poll::Ready(Read::Bytes(BytesMut::new(), false)),
         Phase::Open => shard.input.borrow_mut().poll_read(&mut *connection.stream.borrow_mut(), cx).map(Read::from),
         // Our last words are still on their way: nothing is read until they are out.
         Phase::Closing if connection.known.get() => Poll::Pending,

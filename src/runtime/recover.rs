@@ -8,7 +8,7 @@ use super::log_device::LogDevice;
 use super::log_folder;
 use super::segment_file::learn_device;
 use crate::model::RecoveryMode;
-use crate::wal::{Corruption, LogOptions, Recovered, Recovery, RecoveryReport, RecoveryStep};
+use crate::wal::{Corruption, LogOptions, Loss, Recovered, Recovery, RecoveryReport, RecoveryStep};
 
 /// What the log held. A corrupt log refuses to come back, or loses what the operator's mode says.
 pub async fn recover(device: &LogDevice, options: LogOptions, mode: RecoveryMode) -> Result<Recovered, Failure> {
@@ -41,13 +41,15 @@ fn unreadable(device: &LogDevice, error: &io::Error) -> Failure {
 fn corrupt(device: &LogDevice, corruption: &Corruption) -> Failure {
     let folder = device.folder();
     let file = log_folder::segment(folder, corruption.segment);
+    let directory = folder.parent().unwrap_or(folder).display();
+    let log = device.id();
     Failure::new(
         Exit::DataDirectory,
-        format!("{corruption} (in {})", file.display()),
+        format!("corrupt: {corruption} (in {})", file.display()),
         format!(
-            "`blipmq wal check {0}` shows what is there, `blipmq wal truncate {0}` cuts the log at that place; \
-             or start with recovery = \"truncate\" or \"skip\"",
-            folder.display()
+            "`blipmq wal check {directory}` shows all there is; `blipmq wal truncate {directory} --shard {log} --backup \
+             DIR` cuts the log at that place, `blipmq wal skip` leaves only the damage out; or start with recovery = \
+             \"truncate\" or \"skip\""
         ),
     )
 }
@@ -57,13 +59,25 @@ fn tell(report: &RecoveryReport, started: Instant) {
     for corruption in &report.corruptions {
         log::error!("corrupt, and left out as recovery says: {corruption}");
     }
-    if report.cut_bytes > 0 {
-        let (entries, bytes) = (report.cut_entries, report.cut_bytes);
-        log::warn!("log {log}: cut {entries} unfinished entries, {bytes} bytes, off its end: written, never synced");
+    for Loss { segment, position, bytes, entries, records } in &report.losses {
+        log::warn!(
+            "log {log}, segment {segment}, byte {position}: {entries} entries with {records} records, {bytes} bytes, are \
+             not part of the log any more{}",
+            if report.corruptions.is_empty() { ": written, never known to be synced" } else { "" }
+        );
     }
-    if *segments > 0 {
-        let how = if report.clean { "was closed properly" } else { "was not closed" };
-        let took = started.elapsed().as_millis();
-        log::info!("log {log} {how}: {segments} segments, {batches} batches, {records} records read in {took} ms");
+    for (segment, what) in &report.unusable {
+        log::warn!("log {log}, segment {segment}: not part of the log, and removed: {what}");
+    }
+    if report.orphans > 0 {
+        log::error!("log {log}: {} batches belong to no topic that is known, and are left out", report.orphans);
+    }
+    let took = started.elapsed().as_millis();
+    match report.clean {
+        true => log::info!("log {log} was closed properly: {segments} segments, nothing to scan; back in {took} ms"),
+        false if *segments > 0 => log::info!(
+            "log {log} was not closed: {segments} segments, {batches} batches, {records} records scanned in {took} ms"
+        ),
+        false => {}
     }
 }

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ use super::failure::{Exit, Failure};
 use super::filesystem::{self, WriteMode};
 use super::gauges::Gauges;
 use super::shard::Report;
+use super::tls::Tls;
 use super::{listener, mesh, preflight, service_manager};
 use crate::model::{FsyncPolicy, LogId, RecoveryMode, ShardId};
 use crate::shard::Question;
@@ -83,6 +85,36 @@ pub struct Prepared {
     bound: listener::Bound,
 }
 
+/// How long a drain may take. Cheap to clone; all clones are one.
+#[derive(Clone, Debug)]
+pub struct Patience(Arc<AtomicU64>);
+
+impl Patience {
+    fn new(time: Duration) -> Patience {
+        let patience = Patience(Arc::default());
+        patience.set(time);
+        patience
+    }
+
+    /// From now on so long.
+    pub fn set(&self, time: Duration) {
+        self.0.store(time.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// What others in the process are to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The end has been asked for: say so to whoever asks.
+    Draining,
+    /// Write the histograms of latencies.
+    Dump,
+}
+
 /// A running broker.
 pub struct Broker {
     /// The way to its shards.
@@ -97,7 +129,10 @@ pub struct Broker {
     sender: Sender<Report>,
     executors: Vec<ExecutorJoinHandle<()>>,
     ended: Cell<usize>,
-    shutdown_timeout: Duration,
+    /// How long a drain may take; a reload may change it.
+    pub patience: Patience,
+    /// Counts their connections.
+    pub doorkeeper: Arc<Doorkeeper>,
     _directory: DataDir,
 }
 
@@ -154,7 +189,7 @@ impl Prepared {
     }
 
     /// Starts all shards, waits until every one has recovered, then lets connections come.
-    pub fn start(self, makers: Makers) -> Result<Broker, Failure> {
+    pub fn start(self, makers: Makers, tls: Option<Arc<Tls>>) -> Result<Broker, Failure> {
         let shards = self.ground.cores.cpus.len();
         let (sender, reports) = channel();
         let control = Control::new(shards);
@@ -179,6 +214,7 @@ impl Prepared {
                 mailbox: control.mailbox(id),
                 life: Life { id, reports: sender.clone() },
                 gauges: gauges[index].clone(),
+                tls: tls.clone(),
                 doorkeeper: doorkeeper.clone(),
                 makers: makers.clone(),
             })?);
@@ -192,7 +228,8 @@ impl Prepared {
             sender,
             executors,
             ended: Cell::new(0),
-            shutdown_timeout: self.settings.shutdown_timeout,
+            patience: Patience::new(self.settings.shutdown_timeout),
+            doorkeeper,
             _directory: self.directory,
         };
         match broker.serve(doors) {
@@ -237,7 +274,7 @@ impl Broker {
                 Report::Signal(signal) => return Err(interrupted(signal)),
                 // Its rings or their memory could not be had; the executor's own thread knows no more.
                 Report::Ended(shard) => return Err(could_not_start(shard)),
-                Report::Drained(_) => {}
+                Report::Drained(_) | Report::Dump => {}
             }
         }
         Ok(())
@@ -263,15 +300,16 @@ impl Broker {
         self.sender.clone()
     }
 
-    /// Waits until the process is to end, and ends it in order; `draining` hears when that begins.
-    pub fn wait(self, draining: impl FnOnce()) -> Result<(), Failure> {
+    /// Waits until the process is to end, and ends it in order; `tell` hears of what others are to do meanwhile.
+    pub fn wait(self, tell: impl Fn(Notice)) -> Result<(), Failure> {
         let failure = loop {
             match self.next_report() {
                 Report::Signal(signal) => {
                     log::info!("signal {signal}: finishing what is in flight");
-                    draining();
-                    return self.drain();
+                    tell(Notice::Draining);
+                    return self.drain(|| tell(Notice::Dump));
                 }
+                Report::Dump => tell(Notice::Dump),
                 Report::Halt { code, reason } => break halted(code, reason),
                 Report::Failed(failure) => break failure,
                 Report::Ended(shard) => break ended(shard),
@@ -282,14 +320,16 @@ impl Broker {
         Err(failure)
     }
 
-    /// No new connections, no new publishes; what is in flight is finished, the rest stays in the log.
-    pub fn drain(self) -> Result<(), Failure> {
+    /// No new connections, no new publishes; what is in flight is finished, the rest stays in the log. `drained` is
+    /// called when all shards have finished and still answer.
+    pub fn drain(self, drained: impl FnOnce()) -> Result<(), Failure> {
         service_manager::stopping();
         let started = Instant::now();
         let (reply, _answers) = channel();
-        let question = Question::Drain { wait_ms: self.shutdown_timeout.as_millis() as u64 };
+        let patience = self.patience.read();
+        let question = Question::Drain { wait_ms: patience.as_millis() as u64 };
         self.control.tell_all(|| Order::Ask { question: question.clone(), reply: reply.clone() });
-        let deadline = started + self.shutdown_timeout + DRAIN_GRACE;
+        let deadline = started + patience + DRAIN_GRACE;
         let mut left = self.control.shards();
         let mut result = Ok(());
         while left > 0 && result.is_ok() {
@@ -298,9 +338,12 @@ impl Broker {
                 Some(Report::Halt { code, reason }) => result = Err(halted(code, reason)),
                 Some(Report::Failed(failure)) => result = Err(failure),
                 Some(Report::Ended(shard)) => result = Err(ended(shard)),
-                Some(Report::Ready(_) | Report::Signal(_)) => {}
+                Some(Report::Ready(_) | Report::Signal(_) | Report::Dump) => {}
                 None => result = Err(hung(left)),
             }
+        }
+        if result.is_ok() {
+            drained();
         }
         self.stop();
         result

@@ -27,6 +27,9 @@ pub enum SegmentFile {
     Direct(DmaFile),
     /// Through it, where the filesystem has no direct I/O.
     Buffered(BufferedFile),
+    /// On a device that has a bad day.
+    #[cfg(feature = "faults")]
+    Faulty(super::faults::FaultyFile),
 }
 
 /// Bytes to be written, in memory that fits the file.
@@ -41,11 +44,19 @@ pub enum Block {
 impl SegmentFile {
     /// Opens a file that is there.
     pub async fn open(path: &Path, mode: WriteMode) -> io::Result<SegmentFile> {
+        #[cfg(feature = "faults")]
+        if let Some(device) = super::faults::device() {
+            return super::faults::FaultyFile::open(device, path, false).map(SegmentFile::Faulty);
+        }
         SegmentFile::open_with(OpenOptions::new().read(true).write(true), path, mode).await
     }
 
     /// Opens a file, made if it is not there.
     pub async fn create(path: &Path, mode: WriteMode) -> io::Result<SegmentFile> {
+        #[cfg(feature = "faults")]
+        if let Some(device) = super::faults::device() {
+            return super::faults::FaultyFile::open(device, path, true).map(SegmentFile::Faulty);
+        }
         SegmentFile::open_with(OpenOptions::new().read(true).write(true).create(true).mode(0o600), path, mode).await
     }
 
@@ -63,6 +74,8 @@ impl SegmentFile {
         match self {
             SegmentFile::Direct(file) => file.pre_allocate(size, false).await.map_err(io_error)?,
             SegmentFile::Buffered(file) => file.pre_allocate(size, false).await.map_err(io_error)?,
+            #[cfg(feature = "faults")]
+            SegmentFile::Faulty(file) => file.allocate(size)?,
         }
         let zeros = Block::zeros(ZEROS.min(size as usize), self.mode());
         let mut position = 0;
@@ -81,6 +94,10 @@ impl SegmentFile {
     /// Writes the whole block.
     pub async fn write(&self, block: Block, position: u64) -> io::Result<()> {
         let len = block.size();
+        #[cfg(feature = "faults")]
+        if let SegmentFile::Faulty(file) = self {
+            return file.write(block.bytes(), position).await;
+        }
         for _ in 0..WRITE_ATTEMPTS {
             let written = match (self, &block) {
                 (SegmentFile::Direct(file), Block::Direct(buffer)) => file.write_rc_at(buffer.clone(), position).await,
@@ -100,6 +117,8 @@ impl SegmentFile {
         match self {
             SegmentFile::Direct(file) => file.fdatasync().await,
             SegmentFile::Buffered(file) => file.fdatasync().await,
+            #[cfg(feature = "faults")]
+            SegmentFile::Faulty(file) => return file.sync().await,
         }
         .map_err(io_error)
     }
@@ -109,6 +128,8 @@ impl SegmentFile {
         let read = match self {
             SegmentFile::Direct(file) => file.read_at_aligned(position, len).await,
             SegmentFile::Buffered(file) => file.read_at(position, len).await,
+            #[cfg(feature = "faults")]
+            SegmentFile::Faulty(file) => return file.read(position, len),
         };
         // glommio's buffer belongs to this executor; the bytes may go to another shard.
         Ok(Bytes::copy_from_slice(&read.map_err(io_error)?))
@@ -119,6 +140,8 @@ impl SegmentFile {
         let closed = match self {
             SegmentFile::Direct(file) => file.close().await,
             SegmentFile::Buffered(file) => file.close().await,
+            #[cfg(feature = "faults")]
+            SegmentFile::Faulty(_) => return,
         };
         if let Err(error) = closed {
             log::warn!("closing a segment: {error}");
@@ -130,6 +153,8 @@ impl SegmentFile {
         match self {
             SegmentFile::Direct(_) => WriteMode::Direct,
             SegmentFile::Buffered(_) => WriteMode::Buffered,
+            #[cfg(feature = "faults")]
+            SegmentFile::Faulty(_) => WriteMode::Buffered,
         }
     }
 }
@@ -187,6 +212,14 @@ impl Block {
         }
     }
 
+    #[cfg(feature = "faults")]
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Block::Direct(buffer) => buffer.as_bytes(),
+            Block::Buffered(bytes) => bytes,
+        }
+    }
+
     /// How many bytes it has.
     pub fn size(&self) -> usize {
         match self {
@@ -222,6 +255,10 @@ pub async fn learn_device(folder: &Path, mode: WriteMode) -> io::Result<()> {
 
 /// Makes names in a directory durable: created, renamed, removed.
 pub async fn sync_directory(path: &Path) -> io::Result<()> {
+    #[cfg(feature = "faults")]
+    if let Some(device) = super::faults::device() {
+        return device.sync_directory(path);
+    }
     let directory = Directory::open(path).await.map_err(io_error)?;
     let synced = directory.sync().await.map_err(io_error);
     directory.close().await.map_err(io_error)?;
@@ -230,15 +267,27 @@ pub async fn sync_directory(path: &Path) -> io::Result<()> {
 
 /// Renames a file.
 pub async fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    #[cfg(feature = "faults")]
+    if let Some(device) = super::faults::device() {
+        return device.rename(from, to);
+    }
     glommio::io::rename(from, to).await.map_err(io_error)
 }
 
 /// Removes a file; one that is not there is as good as removed.
 pub async fn remove(path: &Path) -> io::Result<()> {
-    match glommio::io::remove(path).await.map_err(io_error) {
+    match remove_one(path).await {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
     }
+}
+
+async fn remove_one(path: &Path) -> io::Result<()> {
+    #[cfg(feature = "faults")]
+    if let Some(device) = super::faults::device() {
+        return device.remove(path);
+    }
+    glommio::io::remove(path).await.map_err(io_error)
 }
 
 /// The system's own error, which glommio wraps and its own conversion hides.

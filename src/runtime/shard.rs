@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 
+use bytes::BytesMut;
 use glommio::TaskQueueHandle;
 use glommio::net::TcpStream;
 
@@ -24,9 +25,11 @@ use super::mesh::{Mesh, Parcel};
 use super::outbox;
 use super::pulse::Pulse;
 use super::read_buffer::ReadBuffer;
+use super::tls::Tls;
+use super::tls_session::{Broken, TlsSession};
 use super::turns::Turns;
 use super::{reader, writer};
-use crate::model::{ConnId, Instant, LogId, ShardId};
+use crate::model::{ConnId, Instant, LogId, Seldom, ShardId, TlsFailure};
 use crate::shard::{Action, Answer, Arrival, Carry, Core, Disconnect, Event, Question};
 
 /// The contract of the core, so that tests can put something simpler in its place.
@@ -66,6 +69,8 @@ pub enum Report {
     Halt { code: i32, reason: String },
     /// A signal asks to end.
     Signal(i32),
+    /// A signal asks for the histograms of latencies.
+    Dump,
     /// The executor is gone, for whatever reason.
     Ended(ShardId),
 }
@@ -101,6 +106,8 @@ pub struct Shard {
     pub leftovers: Bell,
     /// Rung when no more connections are to be accepted.
     pub refuse: Bell,
+    tls: Option<Arc<Tls>>,
+    tls_log: Seldom,
     core: RefCell<Box<dyn Logic>>,
     logs: HashMap<LogId, Rc<LogDevice>>,
     /// Counts the connections of all shards.
@@ -129,6 +136,8 @@ pub struct Parts {
     pub logs: Vec<Rc<LogDevice>>,
     /// The other shards.
     pub mesh: Mesh,
+    /// What connections are accepted with, if the port speaks TLS.
+    pub tls: Option<Arc<Tls>>,
     /// Counts connections.
     pub doorkeeper: Arc<Doorkeeper>,
     /// Where work goes that nobody waits for.
@@ -152,6 +161,8 @@ impl Shard {
             turns: Turns::default(),
             leftovers: Bell::default(),
             refuse: Bell::default(),
+            tls: parts.tls,
+            tls_log: Seldom::default(),
             core: RefCell::new(parts.core),
             logs: parts.logs.into_iter().map(|log| (log.id(), log)).collect(),
             doorkeeper: parts.doorkeeper,
@@ -265,7 +276,7 @@ impl Shard {
         if connection.writing.get() || connection.phase.get() == Phase::Over {
             return;
         }
-        let sent = connection.outbox.borrow_mut().send(connection.fd());
+        let sent = connection.send();
         self.count_sent(connection, sent.bytes);
         match sent.state {
             outbox::State::Empty => {}
@@ -294,7 +305,8 @@ impl Shard {
             return;
         }
         connection.enter(Phase::Closing);
-        if connection.outbox.borrow().is_empty() {
+        connection.give_up_handshake();
+        if connection.is_sent() {
             self.end(&connection, Disconnect::Ours);
         } else {
             self.spawn(writer::deadline(self.clone(), connection));
@@ -325,7 +337,10 @@ impl Shard {
                 connection.say_goodbye();
                 connection.reader.ring();
             }
-            Disconnect::Eof if connection.outbox.borrow().is_empty() => connection.abort(),
+            Disconnect::Eof if connection.is_sent() => {
+                connection.say_goodbye();
+                connection.abort();
+            }
             Disconnect::Eof => {
                 connection.enter(Phase::Closing);
                 self.spawn(writer::deadline(self.clone(), connection.clone()));
@@ -340,28 +355,88 @@ impl Shard {
         self.connections.forget(conn);
         self.count_connections();
         let socket = connection.duplicate();
+        let tls = connection.tls.take();
         let place = connection.place.take().expect("an open connection has its place");
         // The reading task drops its stream when it next runs; a poll it has with the kernel is withdrawn, and it
         // never takes bytes out of the socket.
         connection.enter(Phase::Over);
         add(&self.gauges.moved_out, 1);
-        self.mesh.send(to, Parcel::Connection { socket: socket.ok(), peer: connection.peer, carry, place });
+        self.mesh.send(to, Parcel::Connection { socket: socket.ok(), tls, peer: connection.peer, carry, place });
     }
 
     /// A socket was accepted here.
     pub fn accepted(self: &Rc<Self>, peer: IpAddr, stream: TcpStream) {
         add(&self.gauges.accepted, 1);
+        let tls = match self.tls.as_ref().map(|tls| tls.accept()).transpose() {
+            Ok(tls) => tls.map(Box::new),
+            // Only for want of memory or chance; the next one may be luckier.
+            Err(error) => return log::error!("connection from {peer}: TLS cannot begin: {error}"),
+        };
         let (place, crowd) = self.doorkeeper.enter(peer);
-        self.connected(peer, stream, Arrival::Accepted(crowd), place);
+        self.connected(peer, stream, tls, Arrival::Accepted(crowd), place);
     }
 
     /// A socket of this shard is open: tells the core, then reads.
-    pub fn connected(self: &Rc<Self>, peer: IpAddr, stream: TcpStream, arrival: Arrival, place: Place) {
-        let connection = self.connections.add(peer, stream);
+    pub fn connected(
+        self: &Rc<Self>,
+        peer: IpAddr,
+        stream: TcpStream,
+        tls: Option<Box<TlsSession>>,
+        arrival: Arrival,
+        place: Place,
+    ) {
+        let connection = self.connections.add(peer, stream, tls);
         connection.place.replace(Some(place));
         self.count_connections();
         self.spawn(reader::run(self.clone(), connection.clone()));
         self.drive(Event::Connected { conn: connection.id, peer, arrival });
+        if connection.is_tls() {
+            // One that moved here may have something of its own on the way.
+            self.flush_one(&connection);
+        }
+    }
+
+    /// What one read of a TLS connection brought. What the core is told of it is what stood in it.
+    pub fn decrypt(self: &Rc<Self>, connection: &Rc<Connection>, bytes: &[u8]) -> Option<BytesMut> {
+        let was_handshaking = connection.is_handshaking();
+        match connection.decrypt(bytes) {
+            Ok(plain) => {
+                add(&self.gauges.tls_handshakes, u64::from(was_handshaking && !connection.is_handshaking()));
+                // Its own answers; mostly there are none.
+                self.flush_one(connection);
+                Some(plain)
+            }
+            Err(broken) => {
+                self.tls_failed(connection, &broken);
+                None
+            }
+        }
+    }
+
+    /// The peer of a TLS connection went before the handshake was done: a port scan, a health check, a client that does
+    /// not accept our certificate and does not say so.
+    pub fn tls_gone(&self, connection: &Connection) {
+        add(&self.gauges.tls_failures[TlsFailure::Gone as usize], 1);
+        log::debug!("connection from {}: gone during the TLS handshake", connection.peer);
+    }
+
+    /// Counts and logs, says as much to the peer as it can understand, and lets it go.
+    pub fn tls_failed(self: &Rc<Self>, connection: &Rc<Connection>, broken: &Broken) {
+        add(&self.gauges.tls_failures[broken.failure as usize], 1);
+        if let Some(silent) = self.tls_log.due(self.clock.now()) {
+            let Broken { failure, text } = broken;
+            log::warn!("connection from {}: TLS failed ({failure}): {text}{silent}", connection.peer);
+        }
+        // Nothing of the core's can be said any more; what TLS says of the end can.
+        connection.outbox.borrow_mut().clear();
+        if broken.failure == TlsFailure::Plain {
+            connection.answer_in_plain();
+        }
+        // A socket that takes nothing now need not be told.
+        let _ = connection.send();
+        connection.enter(Phase::Closing);
+        self.end(connection, Disconnect::Ours);
+        self.look_at_the_time();
     }
 
     fn count_connections(&self) {
@@ -379,7 +454,10 @@ impl Shard {
         self.drive(Event::Ask { token, question });
     }
 
-    fn reply(&self, token: u64, answer: Answer) {
+    fn reply(&self, token: u64, mut answer: Answer) {
+        if let Answer::Latency(latency) = &mut answer {
+            self.pulse.add_stalls(latency);
+        }
         if let Some(reply) = self.asked.borrow_mut().remove(&token) {
             // Whoever asked may have stopped waiting.
             let _ = reply.send((self.id, answer));

@@ -39,7 +39,7 @@ fn settings(dir: &std::path::Path, cores: usize) -> Settings {
 fn start(cores: usize, make_core: MakeCore) -> (Broker, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let prepared = Prepared::new_with_cores(settings(dir.path(), 1), cores).unwrap();
-    (prepared.start(Makers { core: make_core, log_options: Arc::new(log_options) }).unwrap(), dir)
+    (prepared.start(Makers { core: make_core, log_options: Arc::new(log_options) }, None).unwrap(), dir)
 }
 
 fn log_options(log: LogId) -> LogOptions {
@@ -354,10 +354,10 @@ fn questions_from_outside_are_answered_by_every_shard() {
 fn a_drain_ends_clean_and_a_halt_with_its_code() {
     let (broker, _dir) = start(2, clerks());
     broker.reports().send(shard::Report::Signal(15)).unwrap();
-    assert_eq!(broker.wait(|| {}), Ok(()));
+    assert_eq!(broker.wait(|_| {}), Ok(()));
     let (broker, _dir) = start(2, clerks());
     Client::connect(broker.address).say("h\n");
-    let failure = broker.wait(|| {}).unwrap_err();
+    let failure = broker.wait(|_| {}).unwrap_err();
     assert_eq!((failure.exit, failure.what.as_str()), (Exit::LogFailed, "as told"));
 }
 

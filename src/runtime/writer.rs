@@ -1,12 +1,10 @@
 //! A task for a connection whose socket is full: waits for it, then goes on sending.
 
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_lite::io::AsyncWrite;
 use glommio::timer::sleep;
 
 use super::connection::{Connection, Phase};
@@ -41,30 +39,25 @@ pub async fn run(shard: Rc<Shard>, connection: Rc<Connection>) {
 /// A connection that is being closed is not waited for without end.
 pub async fn deadline(shard: Rc<Shard>, connection: Rc<Connection>) {
     sleep(LAST_WORDS).await;
-    if connection.phase.get() == Phase::Closing && !connection.outbox.borrow().is_empty() {
+    if connection.phase.get() == Phase::Closing && !connection.is_sent() {
         connection.abort();
         shard.end(&connection, Disconnect::Ours);
         shard.look_at_the_time();
     }
 }
 
-/// Waits until the socket takes some of the front chunk. `None`: the connection is over.
+/// Waits until the socket takes some of what is next. `None`: the connection is over.
 fn poll(connection: &Connection, cx: &mut Context<'_>) -> Poll<Option<std::io::Result<usize>>> {
     while connection.writer.poll_rung(cx).is_ready() {}
     if connection.phase.get() == Phase::Over {
         return Poll::Ready(None);
     }
-    let outbox = connection.outbox.borrow();
-    let Some(front) = outbox.front() else { return Poll::Ready(Some(Ok(0))) };
-    let mut stream = connection.stream.borrow_mut();
-    Pin::new(&mut *stream).poll_write(cx, front).map(Some)
+    connection.poll_send(cx).map(Some)
 }
 
 fn send(shard: &Shard, connection: &Connection, first: usize) -> State {
-    let mut outbox = connection.outbox.borrow_mut();
-    outbox.advance(first);
-    let sent = outbox.send(connection.fd());
-    drop(outbox);
+    connection.outbox.borrow_mut().advance(first);
+    let sent = connection.send();
     shard.count_sent(connection, first + sent.bytes);
     sent.state
 }
@@ -77,6 +70,7 @@ fn done(shard: &Rc<Shard>, connection: &Rc<Connection>) {
             shard.end(connection, Disconnect::Ours);
         } else {
             // The peer had ended its half; now both are done.
+            connection.say_goodbye();
             connection.abort();
         }
     }

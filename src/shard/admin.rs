@@ -261,7 +261,7 @@ impl Core {
         row["retry_backoff_ms"] = (sub.retry.backoff.base.as_millis() as u64).into();
         row["dead_letter"] = sub.retry.dead_letter.as_ref().map(TopicName::as_str).into();
         row["settled_ranges"] = sub.cursor.ranges().into();
-        row["burying"] = sub.burying.into();
+        row["burying"] = sub.burying.records().into();
         row
     }
 
@@ -270,7 +270,7 @@ impl Core {
         let partition = self.subscriptions[index].sub.partition;
         let offset = self.start_offset(partition, to).min(self.partitions[partition].committed);
         let serving = &mut self.subscriptions[index];
-        if serving.sub.burying > 0 {
+        if !serving.sub.burying.is_empty() {
             return Err(conflict("dead letters of the subscription are being written: try again"));
         }
         serving.place = None;

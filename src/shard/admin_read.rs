@@ -116,12 +116,10 @@ impl Core {
                         own: true,
                     });
                 }
-                Err(corruption) => {
-                    log::error!("log {}: {corruption}", self.logs[log].id);
-                    break;
-                }
+                Err(corruption) => self.logs[log].log.corrupted(corruption),
             }
         }
+        self.tell_corruptions(log);
         self.browsed(browse, batches);
     }
 

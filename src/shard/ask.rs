@@ -5,7 +5,8 @@ use serde_json::Value;
 use super::latency::Latency;
 use super::stats::Stats;
 use crate::auth::KeyRing;
-use crate::model::{ConnId, Limits, Offset, Pattern, StartAt, TopicName};
+use crate::config::TopicRules;
+use crate::model::{Backoff, ConnId, Limits, Offset, Pattern, StartAt, TopicName};
 use crate::protocol::ErrorCode;
 
 /// A question or an order. The runtime asks every shard and adds the answers up.
@@ -17,10 +18,25 @@ pub enum Question {
     Latency,
     /// Refuse new publishes, finish what is in flight for at most `wait_ms`, close the logs, then `Action::Drained`.
     Drain { wait_ms: u64 },
-    /// Use these keys and limits from now on.
-    Reload { keys: KeyRing, limits: Box<Limits> },
+    /// Keep to these from now on.
+    Reload(Box<Terms>),
     /// What an operator asks or orders; answered in the same step or, where a log has to be read or written, later.
     Admin(Box<AdminQuestion>),
+}
+
+/// What a reload may change of a running core.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    pub keys: KeyRing,
+    pub limits: Limits,
+    /// Of subscriptions that are made from now on and say nothing of it.
+    pub max_retries: u16,
+    pub retry: Backoff,
+    pub topics: TopicRules,
+    pub retention_ms: u64,
+    /// Of each log.
+    pub retention_bytes: u64,
+    pub low_water: u64,
 }
 
 /// What an operator asks or orders. What names a topic is for the shard that owns it; the rest is for all of them.

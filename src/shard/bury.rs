@@ -17,7 +17,6 @@ pub struct Grave {
     serial: u64,
     first: Offset,
     end: Offset,
-    attempts: u16,
 }
 
 /// Whom to tell when a dead letter is committed.
@@ -43,11 +42,10 @@ impl Core {
         let end = retry.end.min(held.end());
         let letters = self.dead_letters(index, &held, retry.first, end, retry.attempts);
         let sub = &mut self.subscriptions[index].sub;
-        sub.redelivery.take_front(end.since(retry.first));
-        sub.burying += end.since(retry.first);
+        sub.bury(retry, end);
         let serial = sub.serial;
         let grave = self.next_serial();
-        let dug = Grave { subscription: index, serial, first: retry.first, end, attempts: retry.attempts };
+        let dug = Grave { subscription: index, serial, first: retry.first, end };
         self.graves.insert(grave, dug);
         let owner = self.owner(&dead_letter);
         if owner == self.options.shard {
@@ -120,7 +118,7 @@ impl Core {
 
     /// The dead letter is safe: the record is settled. Or it was refused: the burial is tried again.
     pub(super) fn grave_closed(&mut self, grave: u64, ok: bool) {
-        let Some(Grave { subscription, serial, first, end, attempts }) = self.graves.remove(&grave) else {
+        let Some(Grave { subscription, serial, first, end }) = self.graves.remove(&grave) else {
             return self.replay_closed(grave, ok);
         };
         let Some(serving) = self.subscriptions.get_mut(subscription) else { return };
@@ -128,15 +126,13 @@ impl Core {
             return;
         }
         let sub = &mut serving.sub;
-        sub.burying -= end.since(first);
         if ok {
-            sub.counters.dead += end.since(first);
-            sub.cursor.settle(first, end);
+            sub.buried(first, end);
             self.stats.dead_lettered += end.since(first);
             self.cursor_moved(subscription);
             return self.make_ready(subscription);
         }
-        sub.redelivery.put(self.now.plus_ms(AGAIN_MS), Retry { first, end, attempts });
+        sub.unburied(self.now.plus_ms(AGAIN_MS), first, end);
         self.arm_subscription(subscription);
         if !std::mem::replace(&mut self.timers.graves_set, true) {
             log::warn!("a dead letter was refused: trying again every {AGAIN_MS} ms");

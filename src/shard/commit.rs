@@ -22,6 +22,7 @@ impl Core {
             let reached = if waiting.end <= synced { Reached::Synced } else { Reached::Written };
             self.committed(waiting, reached);
         }
+        self.confirm_committed(index);
         self.answer_orders();
         self.time_groups(index);
     }

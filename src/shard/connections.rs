@@ -10,9 +10,10 @@ use super::letter::Letter;
 use super::link::{Link, LinkIndex};
 use super::receive::{Flow, Input};
 use super::refusal::Refusal;
-use super::session::{Conn, Phase, Session};
+use super::session::{Conn, Hold, Phase, Session};
 use super::stats::Reason;
 use super::timers::Timer;
+use crate::auth::Offence;
 use crate::model::{Chunk, ConnId, Instant, ShardId, TopicName};
 use crate::protocol::ErrorCode;
 use crate::protocol::native::frame::Frame;
@@ -61,6 +62,9 @@ impl Core {
         }
         assert!(self.conns[slot].is_none(), "a slot holds one connection");
         self.conns[slot] = Some(conn);
+        if !fresh {
+            self.renew(id);
+        }
         if fresh && self.drain.is_on() {
             self.turn_away(id, &Refusal::draining());
         } else if let Some(refusal) = self.too_many(crowd) {
@@ -173,17 +177,41 @@ impl Core {
                 self.reply(conn.link, |out| reply::ack(out, correlation, 0));
                 Flow::Go
             }
-            None => {
-                log::warn!("connection {} from {}: invalid API key", conn.id, conn.peer);
-                let refusal = Refusal::new(ErrorCode::Unauthenticated, Reason::Unauthenticated, "invalid API key");
-                self.refuse(conn.link, correlation, &refusal);
-                Flow::Close
-            }
+            None => self.denied(conn, correlation),
         }
     }
 
+    /// A wrong key: the answer waits, longer each time for the same address. Nothing more is read meanwhile, and nobody
+    /// else waits for it.
+    fn denied(&mut self, conn: &mut Conn, correlation: u64) -> Flow {
+        let Offence { failures, delay } = self.offenders.note(conn.peer, self.now);
+        // One line for the first, the second, the fourth and so on of an address.
+        if failures == 0 || failures.is_power_of_two() {
+            if let Some(silent) = self.denial_log.due(self.now) {
+                log::warn!(
+                    "connection {} from {}: invalid API key ({failures} from there of late){silent}",
+                    conn.id,
+                    conn.peer
+                );
+            }
+        }
+        self.timers.set(self.now + delay, Timer::Denial(conn.id));
+        Flow::Hold(Hold::Denied(correlation))
+    }
+
+    /// The answer to a wrong key has waited long enough.
+    pub(super) fn deny(&mut self, id: ConnId) {
+        let Some(mut conn) = self.take_conn(id) else { return };
+        if let Some(Hold::Denied(correlation)) = conn.hold {
+            let refusal = Refusal::new(ErrorCode::Unauthenticated, Reason::WrongKey, "invalid API key");
+            self.refuse(conn.link, correlation, &refusal);
+            self.close(&mut conn);
+        }
+        self.put_conn(conn);
+    }
+
     /// Sets the connection's timer, unless one is set that fires before: that one looks again.
-    fn arm_conn(&mut self, conn: &mut Conn) {
+    pub(super) fn arm_conn(&mut self, conn: &mut Conn) {
         let limits = &self.options.limits;
         let deadline = match conn.session.phase {
             Phase::Open if limits.idle_timeout.is_zero() => return,

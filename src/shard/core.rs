@@ -13,11 +13,11 @@ use super::session::Conn;
 use super::shard_log::ShardLog;
 use super::stats::Stats;
 use super::timers::Timers;
-use crate::auth::KeyRing;
+use crate::auth::{KeyRing, Offenders};
 use crate::broker::Partition;
 use crate::config::TopicRules;
 use crate::model::record_batch::BatchBuilder;
-use crate::model::{Backoff, ConnId, Instant, Limits, LogId, Offset, OverflowPolicy, ShardId, TopicName};
+use crate::model::{Backoff, ConnId, Instant, Limits, LogId, Offset, OverflowPolicy, Seldom, ShardId, TopicName};
 use crate::wal::Log;
 
 /// What a core is made with.
@@ -102,6 +102,8 @@ pub struct Core {
     pub(super) browses: BTreeMap<u64, super::admin_read::Browse>,
     pub(super) replays: super::admin_replay::Replays,
     pub(super) orders: super::admin::Orders,
+    pub(super) offenders: Offenders,
+    pub(super) denial_log: Seldom,
 }
 
 impl Core {
@@ -144,6 +146,8 @@ impl Core {
             browses: BTreeMap::new(),
             replays: Default::default(),
             orders: Default::default(),
+            offenders: Offenders::default(),
+            denial_log: Seldom::default(),
             options,
         };
         for (id, log) in logs {

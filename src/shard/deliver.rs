@@ -277,7 +277,9 @@ impl Core {
     fn missing(&mut self, index: usize, offset: Offset, after: Option<Offset>) {
         let serving = &mut self.subscriptions[index];
         let partition = &mut self.partitions[serving.sub.partition];
-        let next = after.unwrap_or(partition.tail.first()).max(offset.plus(1));
+        let in_log = || self.logs.get(partition.log)?.log.first_after(partition.id?, offset);
+        let tail = partition.tail.first();
+        let next = after.or_else(in_log).map_or(tail, |after| after.min(tail)).max(offset.plus(1));
         log::error!("topic {}: records {offset}..{next} are not in the log", partition.topic);
         serving.sub.counters.missed += next.since(offset);
         serving.sub.expire(offset, next);
@@ -311,12 +313,12 @@ impl Core {
                         own: true,
                     });
                 }
-                Err(corruption) => {
-                    log::error!("log {}: {corruption}", self.logs[log].id);
-                    break;
-                }
+                // What stands behind a bad place is as good as any.
+                Err(corruption) => self.logs[log].log.corrupted(corruption),
             }
         }
+        self.tell_corruptions(log);
+        let serving = &self.subscriptions[index];
         self.memory.history += serving.history.iter().map(|held| held.bytes.len()).sum::<usize>();
         if serving.remembered(wanted).is_none() {
             let after = serving.history.iter().map(|held| held.base).find(|base| *base > wanted);

@@ -39,9 +39,8 @@ impl Core {
                 self.start_drain(wait_ms);
                 Answer::Done
             }
-            Question::Reload { keys, limits } => {
-                self.options.keys = keys;
-                self.options.limits = *limits;
+            Question::Reload(terms) => {
+                self.reload(*terms);
                 Answer::Done
             }
             Question::Admin(question) => return self.administer(token, *question),
@@ -78,9 +77,9 @@ impl Core {
         }
     }
 
-    /// Nothing waits for its commit, and nothing delivered waits for its acknowledgement.
+    /// Nothing waits for its commit or for a commit's word, and nothing delivered waits for its acknowledgement.
     fn is_quiet(&self) -> bool {
-        let committed = self.logs.iter().all(|log| log.waiting.is_empty());
+        let committed = self.logs.iter().all(|log| log.waiting.is_empty() && log.confirmations.is_empty());
         let parked = self.peers.iter().all(|peer| peer.parked.is_empty());
         committed && parked && self.subscriptions.iter().all(|(_, serving)| serving.sub.in_flight.is_empty())
     }

@@ -8,6 +8,7 @@ impl Core {
     pub(super) fn keep_house(&mut self) {
         self.end_sessions();
         self.end_stalled_frames();
+        self.offenders.forget(self.now);
         for index in 0..self.logs.len() {
             for (id, start) in self.logs[index].log.retain(self.now) {
                 self.raise_start(index, id, start);

@@ -20,11 +20,13 @@ pub enum Path {
     GroupWritten,
     /// From written to synced.
     GroupSynced,
+    /// How much later than asked for the shard's timer came while it had work. The runtime measures it.
+    LoopStall,
 }
 
 impl Path {
-    pub const ALL: [Path; 4] =
-        [Path::PublishAcknowledged, Path::PublishDelivered, Path::GroupWritten, Path::GroupSynced];
+    pub const ALL: [Path; 5] =
+        [Path::PublishAcknowledged, Path::PublishDelivered, Path::GroupWritten, Path::GroupSynced, Path::LoopStall];
 
     /// As metrics and dumps spell it.
     pub fn name(self) -> &'static str {
@@ -33,6 +35,7 @@ impl Path {
             Path::PublishDelivered => "publish_deliver",
             Path::GroupWritten => "wal_write",
             Path::GroupSynced => "wal_sync",
+            Path::LoopStall => "loop_stall",
         }
     }
 }
@@ -73,6 +76,18 @@ impl Latency {
             self.paths[at].add(&other.paths[at]).expect("all have the same bounds");
             self.sums_us[at] = self.sums_us[at].wrapping_add(other.sums_us[at]);
         }
+    }
+
+    /// What came since `before`, which is an older copy of this.
+    #[must_use]
+    pub fn since(&self, before: &Latency) -> Latency {
+        let mut since = self.clone();
+        for path in Path::ALL {
+            let at = path as usize;
+            since.paths[at].subtract(&before.paths[at]).expect("counts only grow");
+            since.sums_us[at] = since.sums_us[at].wrapping_sub(before.sums_us[at]);
+        }
+        since
     }
 
     pub fn of(&self, path: Path) -> &Histogram<u64> {
@@ -125,6 +140,17 @@ mod tests {
         assert!((4950..=5100).contains(&both.value_at_quantile(0.99)));
         assert_eq!(one.sum_us(Path::PublishAcknowledged), 10 * 100 + 30 * 5000);
         assert_eq!(one.of(Path::GroupSynced).len(), 0);
+    }
+
+    #[test]
+    fn what_came_since_an_older_copy_is_told_apart() {
+        let mut latency = Latency::new();
+        latency.record(Path::GroupSynced, Duration::from_micros(100), 10);
+        let before = latency.clone();
+        latency.record(Path::GroupSynced, Duration::from_micros(900), 2);
+        let since = latency.since(&before);
+        assert_eq!((since.of(Path::GroupSynced).len(), since.sum_us(Path::GroupSynced)), (2, 1800));
+        assert_eq!(since.since(&since).of(Path::GroupSynced).len(), 0);
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! What shards write to each other. Letters between two shards keep their order.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use super::subscribe::SubscribeOptions;
+use super::subscribe::{Bound, SubscribeOptions};
+use crate::auth::Permissions;
 use crate::model::{Chunk, ConnId, Offset, Pattern, Qos, TopicName};
 use crate::protocol::ErrorCode;
 
@@ -13,16 +16,21 @@ pub enum Letter {
     Publish(Box<ForeignPublish>),
     /// A connection of the sender's subscribes.
     Subscribe(Box<ForeignSubscribe>),
-    /// The answer: how many sources, and where the first begins.
+    /// The answer, once it stands in the log.
     Subscribed {
         conn: ConnId,
         subscription: u64,
-        outcome: Result<(u32, u64), (ErrorCode, String)>,
+        outcome: Result<Bound, (ErrorCode, String)>,
     },
     Unsubscribe {
         conn: ConnId,
         subscription: u64,
         delete: bool,
+    },
+    /// The answer, if it was to be deleted: it is.
+    Unsubscribed {
+        conn: ConnId,
+        subscription: u64,
     },
     Credit {
         conn: ConnId,
@@ -83,6 +91,8 @@ pub enum Letter {
         correlation: u64,
         what: u8,
         limit: u32,
+        /// What the asker may know of.
+        sees: Arc<Permissions>,
     },
     /// One shard's rows, as JSON objects.
     Answered {

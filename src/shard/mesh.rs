@@ -3,6 +3,7 @@
 use bytes::BytesMut;
 
 use super::Core;
+use super::confirm::{Confirmation, Confirmed};
 use super::event::Action;
 use super::letter::{ForeignPublish, ForeignSubscribe, Letter};
 use super::link::{Link, LinkIndex};
@@ -54,13 +55,12 @@ impl Core {
             Letter::Publish(publish) => self.foreign_publish(from, publish),
             Letter::Subscribe(subscribe) => self.foreign_subscribe(from, *subscribe),
             Letter::Subscribed { conn, subscription, outcome } => {
-                self.foreign_subscribed(from, conn, subscription, outcome);
+                self.foreign_subscribed(conn, subscription, outcome);
             }
             Letter::Unsubscribe { conn, subscription, delete } => {
-                if let Some(link) = self.guest(conn) {
-                    self.unbind(link, subscription, delete);
-                }
+                self.foreign_unsubscribe(from, conn, subscription, delete);
             }
+            Letter::Unsubscribed { conn, subscription } => self.foreign_unsubscribed(conn, subscription),
             Letter::Credit { conn, subscription, messages, bytes } => {
                 if let Some(link) = self.guest(conn) {
                     self.give_credit(link, subscription, messages, bytes);
@@ -89,8 +89,8 @@ impl Core {
             Letter::Room { bytes } => self.peers[from.index()].outstanding -= bytes,
             Letter::Bury { grave, topic, batch } => self.bury_here(from, grave, &topic, batch),
             Letter::Buried { grave, ok } => self.grave_closed(grave, ok),
-            Letter::Query { conn, correlation, what, limit } => {
-                let rows = self.rows(what, limit as usize);
+            Letter::Query { conn, correlation, what, limit, sees } => {
+                let rows = self.rows(what, limit as usize, &sees);
                 self.write_letter(from, Letter::Answered { conn, correlation, rows });
             }
             Letter::Answered { conn, correlation, rows } => self.gather(conn, correlation, rows),
@@ -182,7 +182,15 @@ impl Core {
             true => Err(Refusal::draining()),
             false => self.bind(link, subscription, pattern, options),
         };
-        let outcome = outcome.map_err(|refusal| (refusal.code, refusal.text.into_owned()));
-        self.write_letter(from, Letter::Subscribed { conn, subscription, outcome });
+        match outcome {
+            Ok((bound, entries)) => {
+                let what = Confirmed::Begun(bound);
+                self.tell_when_logged(Confirmation { holder: from, conn, subscription, what, entries });
+            }
+            Err(refusal) => {
+                let outcome = Err((refusal.code, refusal.text.into_owned()));
+                self.write_letter(from, Letter::Subscribed { conn, subscription, outcome });
+            }
+        }
     }
 }

@@ -3,7 +3,8 @@
 //! The way of a message is four files: `receive` (bytes to requests), `publish` (into a partition and its log),
 //! `commit` (acknowledged and released), `deliver` (out, against credit). Beside them: `subscribe`, `settle` and
 //! `poll` (what clients say of deliveries), `routing`, `mesh` and `letter` (other shards), `pressure` (who has to
-//! wait), `bury` (dead letters), `idempotence`, `timers`, `housekeeping`, `restore`, `drain`, `query`. A core opens
+//! wait), `confirm` (who subscribes is told when the log has it), `bury` (dead letters), `idempotence`, `timers`,
+//! `housekeeping`, `restore`, `drain`, `reload`, `query`. A core opens
 //! nothing, sleeps never and reads no clock.
 
 mod admin;
@@ -12,6 +13,7 @@ mod admin_replay;
 pub mod ask;
 mod bury;
 mod commit;
+mod confirm;
 mod connections;
 mod core;
 mod deliver;
@@ -29,6 +31,7 @@ mod publish;
 mod query;
 mod receive;
 pub mod refusal;
+mod reload;
 mod restore;
 mod routing;
 mod serving;
@@ -42,7 +45,7 @@ pub mod subscribe;
 mod timers;
 
 pub use self::core::{Core, CoreOptions};
-pub use ask::{AdminQuestion, Answer, Page, Question, Row};
+pub use ask::{AdminQuestion, Answer, Page, Question, Row, Terms};
 pub use event::{Action, Arrival, Carry, Crowd, Disconnect, Event};
 pub use latency::Latency;
 pub use letter::Letter;

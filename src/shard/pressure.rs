@@ -100,7 +100,7 @@ impl Core {
         self.pause(conn);
         match hold {
             Hold::Moving(shard) => self.moving.push((conn.id, shard)),
-            Hold::Output => {}
+            Hold::Output | Hold::Denied(_) => {}
             hold => self.holding.push(hold, conn.id),
         }
     }
@@ -146,7 +146,7 @@ impl Core {
             }
             Hold::Memory => self.memory.kept() <= self.parts().rested,
             Hold::Frame => self.has_room_for_frame(limits.frame_max),
-            Hold::Moving(_) | Hold::Output => false,
+            Hold::Moving(_) | Hold::Output | Hold::Denied(_) => false,
         }
     }
 

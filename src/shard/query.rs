@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::Core;
 use super::letter::Letter;
 use super::session::Conn;
+use crate::auth::Permissions;
 use crate::broker::{Durability, Subscription};
 use crate::model::{ConnId, SubscriptionMode};
 use crate::protocol::native::reply;
@@ -24,10 +25,13 @@ const ROWS_MAX: usize = 100_000;
 impl Core {
     pub(super) fn query(&mut self, conn: &mut Conn, correlation: u64, what: What, limit: u32) {
         let limit = (limit as usize).min(ROWS_MAX);
-        let rows = self.rows(what as u8, limit);
+        let identity = conn.session.identity.as_ref().expect("an open session has an identity");
+        let sees = identity.permissions.clone();
+        let rows = self.rows(what as u8, limit, &sees);
         let missing = usize::from(self.options.shards) - 1;
         for shard in self.other_shards() {
-            let letter = Letter::Query { conn: conn.id, correlation, what: what as u8, limit: limit as u32 };
+            let letter =
+                Letter::Query { conn: conn.id, correlation, what: what as u8, limit: limit as u32, sees: sees.clone() };
             self.write_letter(shard, letter);
         }
         let gathering = Gathering { missing, limit, rows };
@@ -57,12 +61,14 @@ impl Core {
         self.reply(link, |out| reply::answer(out, correlation, json.as_bytes()));
     }
 
-    /// This shard's rows, each a JSON object.
-    pub(super) fn rows(&self, what: u8, limit: usize) -> Vec<String> {
+    /// This shard's rows, each a JSON object: of the topics that the asker has to do with.
+    pub(super) fn rows(&self, what: u8, limit: usize, sees: &Permissions) -> Vec<String> {
+        let seen = |index: &usize| sees.may_see(&self.partitions[*index].topic);
         if what == What::Topics as u8 {
-            self.topics.values().take(limit).map(|index| self.topic_row(*index).to_string()).collect()
+            let topics = self.topics.values().filter(|index| seen(index)).take(limit);
+            topics.map(|index| self.topic_row(*index).to_string()).collect()
         } else {
-            let all = self.subscriptions.iter().take(limit);
+            let all = self.subscriptions.iter().filter(|(_, serving)| seen(&serving.sub.partition)).take(limit);
             all.map(|(_, serving)| self.subscription_row(&serving.sub).to_string()).collect()
         }
     }

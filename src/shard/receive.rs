@@ -78,6 +78,7 @@ impl Core {
                     rejoin(conn, input);
                     return Flow::Hold(Hold::Frame);
                 }
+                Split::Bad { .. } if speaks_tls(conn, &conn.partial) => return self.tls_on_plain_port(conn),
                 Split::Bad { code, correlation, text } => return self.bad_frame(conn, code, correlation, text),
                 Split::Frame(frame) => {
                     self.count_input(conn, 0, 0);
@@ -114,6 +115,7 @@ impl Core {
                 Split::More(_) if input.at == input.bytes.len() => return Flow::Go,
                 Split::More(wanted) if self.set_aside(conn, wanted) => return Flow::Go,
                 Split::More(_) => return Flow::Hold(Hold::Frame),
+                Split::Bad { .. } if speaks_tls(conn, &input.bytes[input.at..]) => return self.tls_on_plain_port(conn),
                 Split::Bad { code, correlation, text } => return self.bad_frame(conn, code, correlation, text),
             }
         }
@@ -232,6 +234,13 @@ impl Core {
         Flow::Close
     }
 
+    /// Nothing that we could say would be understood.
+    fn tls_on_plain_port(&mut self, conn: &mut Conn) -> Flow {
+        self.complain(conn, "it speaks TLS, and this port does not");
+        self.stats.refused[Reason::TlsOnPlainPort as usize] += 1;
+        Flow::Close
+    }
+
     /// Bad input is logged once for each connection: a peer cannot fill the log.
     fn complain(&mut self, conn: &mut Conn, text: &str) {
         if !conn.complained {
@@ -247,6 +256,11 @@ fn rejoin(conn: &mut Conn, input: &mut Input) {
     let mut whole = std::mem::take(&mut conn.partial);
     whole.unsplit(rest);
     *input = Input { bytes: whole, at: 0 };
+}
+
+/// A handshake record of TLS, any version: as the length of a frame far beyond the bound.
+fn speaks_tls(conn: &Conn, bytes: &[u8]) -> bool {
+    conn.session.phase == Phase::Hello && bytes.starts_with(&[0x16, 0x03])
 }
 
 /// The wire's inclusive ranges as half-open ones.

@@ -65,15 +65,10 @@ impl Core {
         Flow::Go
     }
 
-    /// Says no on a link, and counts it. Version 1 knows fewer codes: it is told 500 where its word is missing.
+    /// Says no on a link, and counts it.
     pub(super) fn refuse(&mut self, link: LinkIndex, correlation: u64, refusal: &Refusal) {
         self.stats.refused[refusal.reason as usize] += 1;
-        let code = match (self.links[link].version, refusal.code) {
-            (0 | 1, ErrorCode::DiskFull) => ErrorCode::Server,
-            (0 | 1, ErrorCode::Forbidden) => ErrorCode::Unauthenticated,
-            (0 | 1, ErrorCode::Conflict) => ErrorCode::BadRequest,
-            (_, code) => code,
-        };
+        let code = if self.links[link].version < 2 { refusal.code.in_version_1() } else { refusal.code };
         self.reply(link, |out| reply::nack(out, correlation, code, &refusal.text));
     }
 }

@@ -33,6 +33,7 @@ impl Core {
             let sub = self.restored(partition, id, &state.meta, cursor);
             let index = self.add_subscription(sub);
             self.subscriptions[index].detached = Some(self.now);
+            self.subscriptions[index].logged = self.logs[at].log.appended();
         }
         // Not before the last of them is there: what one has settled, another may still be owed.
         let ours = self.partitions.iter().filter(|(_, partition)| partition.log == at).map(|(index, _)| index);
@@ -110,7 +111,7 @@ impl Core {
             volatile_next: self.partitions[partition].volatile.next(),
             in_flight: InFlight::default(),
             redelivery: Redelivery::default(),
-            burying: 0,
+            burying: InFlight::default(),
             members: Vec::new(),
             turn: 0,
             counters: Default::default(),

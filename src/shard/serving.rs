@@ -1,7 +1,7 @@
 //! A subscription and what this shard needs to serve it.
 
 use crate::broker::{Held, Subscription};
-use crate::model::{Instant, Offset};
+use crate::model::{Instant, Lsn, Offset};
 
 /// A subscription with the shard's notes on it.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub struct Serving {
     pub reading: Option<Offset>,
     /// Version 1 polls that came meanwhile, by correlation id.
     pub polls: Vec<u64>,
+    /// Where the log entry ends that makes it durable.
+    pub logged: Lsn,
     /// Its cursor moved since it was last logged.
     pub unlogged: bool,
     /// Since when it has had no member.
@@ -43,6 +45,7 @@ impl Serving {
             history: Vec::new(),
             reading: None,
             polls: Vec::new(),
+            logged: Lsn::ZERO,
             unlogged: false,
             detached: None,
             place: None,

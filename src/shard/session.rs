@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use super::link::LinkIndex;
 use super::refusal::Refusal;
 use crate::auth::Identity;
-use crate::model::{ConnId, Instant, ShardId, TopicName};
+use crate::model::{ConnId, Instant, Pattern, ShardId, TopicName};
 
 /// How far the handshake is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub struct Session {
     pub last: Option<Alias>,
     /// By subscription id - 1: ids are given in order and never used again on one connection.
     pub subscriptions: Vec<Option<Subscribed>>,
+    /// Deletions that are not answered.
+    pub leaving: Vec<Leaving>,
     /// How often the connection has moved.
     pub moves: u8,
 }
@@ -56,6 +58,8 @@ pub enum Route {
 /// A subscription of this connection.
 #[derive(Debug)]
 pub struct Subscribed {
+    /// What was asked for: a reload may forbid it.
+    pub pattern: Pattern,
     /// The shards that hold a part of it: one for a topic, all for a pattern.
     pub shards: Vec<Share>,
     /// Shards that have not answered yet, and what to say when they have.
@@ -66,6 +70,15 @@ pub struct Subscribed {
     pub sources: u32,
     pub next_offset: u64,
     pub refused: Option<Refusal>,
+}
+
+/// A subscription that is being deleted.
+#[derive(Debug)]
+pub struct Leaving {
+    pub subscription: u64,
+    pub correlation: u64,
+    /// Shards that have not answered yet.
+    pub pending: usize,
 }
 
 /// One shard's part of a subscription, and the credit it has used since the client last gave some.
@@ -117,6 +130,8 @@ pub enum Hold {
     Moving(ShardId),
     /// Its replies are not read.
     Output,
+    /// Its key was wrong, and the answer to that, with this correlation id, waits.
+    Denied(u64),
 }
 
 impl Session {
@@ -128,6 +143,7 @@ impl Session {
             aliases: Vec::new(),
             last: None,
             subscriptions: Vec::new(),
+            leaving: Vec::new(),
             moves: 0,
         }
     }
@@ -152,6 +168,11 @@ impl Session {
     pub fn subscription(&mut self, id: u64) -> Option<&mut Subscribed> {
         let index = usize::try_from(id.checked_sub(1)?).ok()?;
         self.subscriptions.get_mut(index)?.as_mut()
+    }
+
+    /// A subscription that the client has been told of: before, it cannot know the number.
+    pub fn open_subscription(&mut self, id: u64) -> Option<&mut Subscribed> {
+        self.subscription(id).filter(|state| state.pending == 0)
     }
 
     pub fn has_subscriptions(&self) -> bool {

@@ -18,8 +18,12 @@ pub struct ShardLog {
     pub id: LogId,
     pub log: Log,
     pub waiting: VecDeque<Waiting>,
+    /// Subscribers who are told when their entries are committed, by where those end.
+    pub confirmations: VecDeque<(Lsn, super::confirm::Confirmation)>,
     /// Its end was announced: the process is to stop.
     pub halted: bool,
+    /// It was said that it takes nothing for want of space.
+    pub full: bool,
 }
 
 /// A batch that waits for its commit.
@@ -42,19 +46,24 @@ pub const EXIT_LOG_FAILED: i32 = 6;
 
 impl ShardLog {
     pub fn new(id: LogId, log: Log) -> ShardLog {
-        ShardLog { id, log, waiting: VecDeque::new(), halted: false }
+        ShardLog { id, log, waiting: VecDeque::new(), confirmations: VecDeque::new(), halted: false, full: false }
     }
 
     /// Whether QoS 1 publishes are taken.
     pub fn accepts(&self) -> Result<(), Refusal> {
+        self.takes("publish")
+    }
+
+    /// Whether what has to be kept is taken.
+    pub fn takes(&self, what: &str) -> Result<(), Refusal> {
         match self.log.state() {
             LogState::Ready => Ok(()),
             LogState::Full { reason } => {
-                let text = format!("durable publish failed: {reason}");
+                let text = format!("durable {what} failed: {reason}");
                 Err(Refusal::new(ErrorCode::DiskFull, Reason::DiskFull, text))
             }
             LogState::Stopped { failure } => {
-                let text = format!("durable publish failed: {}", failure.reason);
+                let text = format!("durable {what} failed: {}", failure.reason);
                 Err(Refusal::new(ErrorCode::Server, Reason::LogStopped, text))
             }
         }
@@ -123,7 +132,33 @@ impl Core {
         if reading {
             self.forget_reads(index);
         }
+        self.tell_if_full(index);
+        self.tell_corruptions(index);
         self.commit(index);
+    }
+
+    /// Every bad place is told once, whoever meets it.
+    pub(super) fn tell_corruptions(&mut self, index: usize) {
+        for corruption in self.logs[index].log.take_corruptions() {
+            log::error!("corrupt: {corruption}; `blipmq wal check` finds all there is");
+        }
+    }
+
+    /// Once when space runs out, and once when it is back.
+    fn tell_if_full(&mut self, index: usize) {
+        let log = &mut self.logs[index];
+        let id = log.id;
+        match log.log.state() {
+            LogState::Full { reason } if !log.full => {
+                log.full = true;
+                log::warn!("log {id} is full: {reason}; QoS 1 publishes are refused until there is room");
+            }
+            LogState::Ready if log.full => {
+                log.full = false;
+                log::info!("log {id} has room again: QoS 1 publishes are taken");
+            }
+            _ => {}
+        }
     }
 
     /// Asks each log what it wants done.

@@ -44,7 +44,7 @@ impl Core {
             stats.subscriptions += 1;
             stats.members += sub.members.len() as u64;
             stats.messages_in_flight += sub.outstanding();
-            stats.burying += sub.burying;
+            stats.burying += sub.burying.records();
             stats.lag += self.partitions[sub.partition].committed.since(sub.cursor.floor());
             stats.missed += sub.counters.missed;
         }

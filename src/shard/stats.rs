@@ -27,10 +27,13 @@ pub enum Reason {
     IdleTimeout,
     OutputLimit,
     MemoryLimit,
+    TlsOnPlainPort,
+    KeyRevoked,
+    WrongKey,
 }
 
 impl Reason {
-    pub const ALL: [Reason; 20] = [
+    pub const ALL: [Reason; 23] = [
         Reason::BadFrame,
         Reason::BadRequest,
         Reason::Unauthenticated,
@@ -51,6 +54,9 @@ impl Reason {
         Reason::IdleTimeout,
         Reason::OutputLimit,
         Reason::MemoryLimit,
+        Reason::TlsOnPlainPort,
+        Reason::KeyRevoked,
+        Reason::WrongKey,
     ];
 
     /// As metrics and logs spell it.
@@ -76,6 +82,9 @@ impl Reason {
             Reason::IdleTimeout => "idle_timeout",
             Reason::OutputLimit => "output_limit",
             Reason::MemoryLimit => "memory_limit",
+            Reason::TlsOnPlainPort => "tls_on_plain_port",
+            Reason::KeyRevoked => "key_revoked",
+            Reason::WrongKey => "wrong_key",
         }
     }
 }

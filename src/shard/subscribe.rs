@@ -1,6 +1,7 @@
 //! Subscriptions begin and end: whose they are, where they start, which shards serve them.
 
 use super::Core;
+use super::confirm::{Confirmation, Confirmed, Entries};
 use super::letter::{ForeignSubscribe, Letter};
 use super::link::{Binding, LinkIndex, SourceSlot};
 use super::receive::Flow;
@@ -10,7 +11,7 @@ use super::session::{Conn, Hold, Route, Share, Subscribed};
 use super::stats::Reason;
 use crate::broker::{Cursor, Durability, InFlight, Member, Redelivery, RetryPolicy, Subscription};
 use crate::model::{
-    Backoff, ConnId, Offset, Pattern, Qos, ShardId, StartAt, SubscriptionId, SubscriptionMode, TopicName,
+    Backoff, ConnId, Lsn, Offset, Pattern, Qos, ShardId, StartAt, SubscriptionId, SubscriptionMode, TopicName,
 };
 use crate::protocol::ErrorCode;
 use crate::protocol::native::reply;
@@ -47,7 +48,7 @@ pub struct SubscribeOptions {
 pub(super) const SOURCE_BITS: u32 = 20;
 
 /// What a shard answers to a subscribe: how many sources, and where the first begins.
-type Bound = (u32, u64);
+pub type Bound = (u32, u64);
 
 impl Core {
     /// Version 1: one topic, polled; durable by key and topic with QoS 1.
@@ -74,9 +75,12 @@ impl Core {
     }
 
     pub(super) fn subscribe_with(&mut self, conn: &mut Conn, correlation: u64, wanted: &SubscribeWith<'_>) -> Flow {
+        // Who subscribes decides what becomes a dead letter, and so publishes to where those go.
         let dead_letter = match wanted.dead_letter {
             [] => Ok(None),
-            topic => TopicName::parse(topic).map(Some).map_err(Refusal::topic),
+            topic => TopicName::parse(topic)
+                .map_err(Refusal::topic)
+                .and_then(|topic| self.may_publish(conn, &topic).map(|()| Some(topic))),
         };
         let pattern = Pattern::parse(wanted.pattern).map_err(Refusal::topic);
         let (pattern, dead_letter) = match (pattern, dead_letter) {
@@ -140,6 +144,7 @@ impl Core {
             }
         };
         conn.session.subscriptions.push(Some(Subscribed {
+            pattern: pattern.clone(),
             pending: shards.len(),
             shards: shards.iter().map(|shard| Share { shard: *shard, spent_messages: 0, spent_bytes: 0 }).collect(),
             correlation,
@@ -152,7 +157,7 @@ impl Core {
         for shard in shards {
             if shard == self.options.shard {
                 let outcome = self.bind(conn.link, subscription, pattern.clone(), options.clone());
-                self.subscribe_answered(conn, subscription, outcome);
+                self.bound_here(conn, subscription, outcome);
             } else {
                 let letter = Letter::Subscribe(Box::new(ForeignSubscribe {
                     conn: conn.id,
@@ -171,7 +176,7 @@ impl Core {
         if self.drain.is_on() {
             return Err(Refusal::draining());
         }
-        let open = conn.session.subscriptions.iter().flatten().count();
+        let open = conn.session.subscriptions.iter().flatten().count() + conn.session.leaving.len();
         if open >= self.options.limits.subscriptions_per_connection_max {
             return Err(Refusal::limit(Reason::SubscriptionLimit, "too many subscriptions on this connection"));
         }
@@ -182,9 +187,24 @@ impl Core {
         }
     }
 
+    /// This shard's own part.
+    fn bound_here(&mut self, conn: &mut Conn, subscription: u64, outcome: Result<(Bound, Entries), Refusal>) {
+        let outcome = match outcome {
+            Ok((bound, entries)) => {
+                let (holder, what) = (self.options.shard, Confirmed::Begun(bound));
+                let confirmation = Confirmation { holder, conn: conn.id, subscription, what, entries };
+                if self.unless_waiting(confirmation).is_none() {
+                    return;
+                }
+                Ok(bound)
+            }
+            Err(refusal) => Err(refusal),
+        };
+        self.subscribe_answered(conn, subscription, outcome);
+    }
+
     pub(super) fn foreign_subscribed(
         &mut self,
-        _from: ShardId,
         id: ConnId,
         subscription: u64,
         outcome: Result<Bound, (ErrorCode, String)>,
@@ -233,23 +253,28 @@ impl Core {
 
     /// UNSUBSCRIBE.
     pub(super) fn unsubscribe(&mut self, conn: &mut Conn, correlation: u64, subscription: u64, delete: bool) {
-        if conn.session.subscription(subscription).is_none() {
+        if conn.session.open_subscription(subscription).is_none() {
             return self.refuse(conn.link, correlation, &Refusal::unknown("unknown subscription"));
         }
-        self.end_subscription(conn, subscription, delete);
+        if delete {
+            return self.delete_subscription(conn, correlation, subscription);
+        }
+        self.end_subscription(conn, subscription, false);
         self.reply(conn.link, |out| reply::ack(out, correlation, subscription));
     }
 
-    fn end_subscription(&mut self, conn: &mut Conn, subscription: u64, delete: bool) {
-        let Some(slot) = conn.session.subscriptions.get_mut(subscription as usize - 1) else { return };
-        let Some(state) = slot.take() else { return };
+    /// Ends all shards' parts; answers with what that says in the logs of this one, if it has a part.
+    pub(super) fn end_subscription(&mut self, conn: &mut Conn, subscription: u64, delete: bool) -> Option<Entries> {
+        let state = conn.session.subscriptions.get_mut(subscription as usize - 1)?.take()?;
+        let mut here = None;
         for share in state.shards {
             if share.shard == self.options.shard {
-                self.unbind(conn.link, subscription, delete);
+                here = Some(self.unbind(conn.link, subscription, delete));
             } else {
                 self.write_letter(share.shard, Letter::Unsubscribe { conn: conn.id, subscription, delete });
             }
         }
+        here
     }
 
     /// Makes this shard's part of a subscription.
@@ -259,7 +284,7 @@ impl Core {
         id: u64,
         pattern: Pattern,
         options: SubscribeOptions,
-    ) -> Result<Bound, Refusal> {
+    ) -> Result<(Bound, Entries), Refusal> {
         let exact = pattern.exact();
         let binding = Binding {
             id,
@@ -274,24 +299,35 @@ impl Core {
         };
         let start = binding.options.start;
         self.links[link].bindings.push(binding);
+        let mut entries = Entries::default();
         let bound = match exact {
-            Some(topic) => self.partition(&topic).and_then(|index| Ok((1, self.attach(link, id, index, start)?.0))),
-            None => self.attach_all(link, id, &pattern, start),
+            Some(topic) => self.partition(&topic).and_then(|index| {
+                let next = self.attach(link, id, index, start, &mut entries)?;
+                Ok((1, next.0))
+            }),
+            None => self.attach_all(link, id, &pattern, start, &mut entries),
         };
         if bound.is_err() {
             self.unbind(link, id, false);
         }
-        bound
+        Ok((bound?, entries))
     }
 
-    fn attach_all(&mut self, link: LinkIndex, id: u64, pattern: &Pattern, start: StartAt) -> Result<Bound, Refusal> {
+    fn attach_all(
+        &mut self,
+        link: LinkIndex,
+        id: u64,
+        pattern: &Pattern,
+        start: StartAt,
+        entries: &mut Entries,
+    ) -> Result<Bound, Refusal> {
         self.patterns.push((link, id));
         let matching: Vec<usize> =
             self.topics.iter().filter(|(topic, _)| pattern.matches(topic.as_str())).map(|(_, index)| *index).collect();
         let start = if self.is_known(link, id) { StartAt::Earliest } else { start };
         let mut next = 0;
         for (nth, index) in matching.iter().enumerate() {
-            let begins = self.attach(link, id, *index, start)?;
+            let begins = self.attach(link, id, *index, start, entries)?;
             next = if nth == 0 { begins.0 } else { next };
         }
         Ok((matching.len() as u32, next))
@@ -312,7 +348,9 @@ impl Core {
             let topic = self.partitions[index].topic.clone();
             let Some(binding) = self.links[link].binding(id) else { continue };
             if binding.pattern.as_ref().is_some_and(|pattern| pattern.matches(topic.as_str())) {
-                if let Err(refusal) = self.attach(link, id, index, StartAt::Earliest) {
+                // Nobody waits for what this says in the log: it stands there before all that comes to the topic.
+                let mut entries = Entries::default();
+                if let Err(refusal) = self.attach(link, id, index, StartAt::Earliest, &mut entries) {
                     log::warn!("topic {topic} cannot join a pattern subscription: {}", refusal.text);
                     self.stats.refused[refusal.reason as usize] += 1;
                 }
@@ -320,8 +358,16 @@ impl Core {
         }
     }
 
-    /// Joins, or makes, the subscription of a binding to one partition; returns where it begins.
-    fn attach(&mut self, link: LinkIndex, id: u64, partition: usize, start: StartAt) -> Result<Offset, Refusal> {
+    /// Joins, or makes, the subscription of a binding to one partition; returns where it begins. What must be committed
+    /// before anybody is told goes into `entries`.
+    fn attach(
+        &mut self,
+        link: LinkIndex,
+        id: u64,
+        partition: usize,
+        start: StartAt,
+        entries: &mut Entries,
+    ) -> Result<Offset, Refusal> {
         let options = self.links[link].binding(id).expect("just bound").options.clone();
         let index = match self.find_subscription(partition, &options)? {
             Some(index) => index,
@@ -341,6 +387,9 @@ impl Core {
         let serving = &mut self.subscriptions[index];
         serving.detached = None;
         serving.sub.members.push(member);
+        if serving.sub.logged_id().is_some() {
+            entries.add(self.partitions[partition].log, serving.logged);
+        }
         let next = serving.sub.cursor.floor();
         self.make_ready(index);
         self.arm_subscription(index);
@@ -401,15 +450,21 @@ impl Core {
             volatile_next: self.partitions[partition].volatile.next(),
             in_flight: InFlight::default(),
             redelivery: Redelivery::default(),
-            burying: 0,
+            burying: InFlight::default(),
             members: Vec::new(),
             turn: 0,
             counters: Default::default(),
         };
-        if !options.name.is_empty() && options.qos == Qos::AtLeastOnce {
-            self.make_durable(&mut sub, options);
+        if options.name.is_empty() || options.qos == Qos::AtMostOnce {
+            return Ok(self.add_subscription(sub));
         }
-        Ok(self.add_subscription(sub))
+        if let Some(log) = self.logs.get(self.partitions[partition].log) {
+            log.takes("subscribe")?;
+        }
+        let logged = self.make_durable(&mut sub, options);
+        let index = self.add_subscription(sub);
+        self.subscriptions[index].logged = logged;
+        Ok(index)
     }
 
     pub(super) fn add_subscription(&mut self, sub: Subscription) -> usize {
@@ -449,9 +504,8 @@ impl Core {
         }
     }
 
-    /// Writes a durable subscription down. Nobody waits for that to be committed: it stands in the log before
-    /// everything that will be published to it, so whatever is kept, it is kept with its subscription.
-    fn make_durable(&mut self, sub: &mut Subscription, options: &SubscribeOptions) {
+    /// Writes a durable subscription down; answers with where its entry ends.
+    fn make_durable(&mut self, sub: &mut Subscription, options: &SubscribeOptions) -> Lsn {
         let id = self.has_logs().then(|| self.log_subscription_id(sub.partition));
         sub.durability = match options.session {
             true => Durability::Session { id },
@@ -462,7 +516,7 @@ impl Core {
             let unique = id.map_or(sub.serial, |id| u64::from(id.0));
             sub.name = format!("{}{unique}", options.name);
         }
-        let Some(id) = id else { return };
+        let Some(id) = id else { return Lsn::ZERO };
         let partition = self.logged_partition(sub.partition);
         let meta = SubscriptionMeta {
             partition,
@@ -476,7 +530,7 @@ impl Core {
             created_at: self.now.timestamp(),
         };
         let log = self.partitions[sub.partition].log;
-        self.logs[log].log.append(self.now, Entry::Subscription { id, meta });
+        self.logs[log].log.append(self.now, Entry::Subscription { id, meta })
     }
 
     fn log_subscription_id(&mut self, partition: usize) -> SubscriptionId {
@@ -484,10 +538,11 @@ impl Core {
         self.logs[log].log.new_subscription_id()
     }
 
-    /// Ends this shard's part of a connection's subscription.
-    pub(super) fn unbind(&mut self, link: LinkIndex, id: u64, delete: bool) {
+    /// Ends this shard's part of a connection's subscription; answers with what that says in the logs.
+    pub(super) fn unbind(&mut self, link: LinkIndex, id: u64, delete: bool) -> Entries {
+        let mut entries = Entries::default();
         let bindings = &mut self.links[link].bindings;
-        let Ok(at) = bindings.binary_search_by_key(&id, |binding| binding.id) else { return };
+        let Ok(at) = bindings.binary_search_by_key(&id, |binding| binding.id) else { return entries };
         let binding = bindings.remove(at);
         if binding.pattern.is_some() {
             self.patterns.retain(|joined| *joined != (link, id));
@@ -495,9 +550,12 @@ impl Core {
         for index in binding.sources.iter().filter_map(|source| source.subscription) {
             self.leave(index, link, id);
             if delete && self.subscriptions.get(index).is_some_and(|serving| serving.sub.members.is_empty()) {
-                self.remove_subscription(index);
+                if let Some((log, end)) = self.remove_subscription(index) {
+                    entries.add(log, end);
+                }
             }
         }
+        entries
     }
 
     /// Ends everything that a link subscribes to on this shard.
@@ -505,6 +563,7 @@ impl Core {
         while let Some(id) = self.links[link].bindings.last().map(|binding| binding.id) {
             self.unbind(link, id, false);
         }
+        self.forget_confirmations(self.links[link].conn);
     }
 
     fn leave(&mut self, index: usize, link: LinkIndex, binding: u64) {
@@ -524,8 +583,8 @@ impl Core {
         }
     }
 
-    /// Removes a subscription, and its cursor from the log.
-    pub(super) fn remove_subscription(&mut self, index: usize) {
+    /// Removes a subscription, and its cursor from the log; answers with where the entry ends that says so.
+    pub(super) fn remove_subscription(&mut self, index: usize) -> Option<(usize, Lsn)> {
         let serving = self.subscriptions.remove(index);
         let sub = serving.sub;
         self.memory.history -= serving.history.iter().map(|held| held.bytes.len()).sum::<usize>();
@@ -534,9 +593,8 @@ impl Core {
         let partition = &mut self.partitions[sub.partition];
         partition.subscriptions.retain(|other| *other != index);
         let log = partition.log;
-        if let Some(id) = sub.logged_id() {
-            self.logs[log].log.append(self.now, Entry::SubscriptionDeleted { id });
-        }
+        let ended =
+            sub.logged_id().map(|id| (log, self.logs[log].log.append(self.now, Entry::SubscriptionDeleted { id })));
         for member in &sub.members {
             if let Some(binding) = self.links.get_mut(member.link).and_then(|link| link.binding(member.binding)) {
                 binding.sources.iter_mut().for_each(|source| {
@@ -548,6 +606,7 @@ impl Core {
         }
         self.touched.push(sub.partition);
         self.release_unread(sub.partition);
+        ended
     }
 
     /// Without a log, records that nobody subscribes to are nobody's.

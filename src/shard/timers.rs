@@ -13,6 +13,8 @@ pub enum Timer {
     Subscription(usize, u64),
     /// A connection's handshake or idle deadline.
     Conn(ConnId),
+    /// The answer to a wrong key.
+    Denial(ConnId),
     /// Cursors that moved are to be logged.
     Cursors,
     /// Retention, expiry, and topics nobody uses.
@@ -65,6 +67,7 @@ impl Core {
             match timer {
                 Timer::Subscription(index, serial) => self.subscription_due(index, serial),
                 Timer::Conn(id) => self.conn_due(id),
+                Timer::Denial(id) => self.deny(id),
                 Timer::Cursors => self.log_cursors(),
                 Timer::Housekeeping => {
                     self.keep_house();

@@ -105,8 +105,8 @@ pub struct Disk {
     /// Bytes somebody else has taken.
     pub taken: u64,
     dice: Dice,
-    /// The longest that a sync took so far: what the promise of `interval_ms` must be measured with.
-    pub longest_sync: Duration,
+    /// The longest that a finished sync took.
+    longest_sync: Duration,
     /// Some operation has failed, other than for want of space.
     pub has_failed: bool,
 }
@@ -151,6 +151,12 @@ impl Disk {
             longest_sync: Duration::ZERO,
             has_failed: false,
         }
+    }
+
+    /// The longest that a sync took so far, or is taking: what the promise of `interval_ms` must be measured with.
+    pub fn longest_sync(&self, now: Instant) -> Duration {
+        let syncs = self.operations.values().filter(|operation| matches!(operation.what, Doing::Sync { .. }));
+        syncs.map(|operation| now.since(operation.since)).fold(self.longest_sync, Duration::max)
     }
 
     /// Takes an operation on; says when to come back for it. A request outside the contract is a violation.

@@ -232,12 +232,16 @@ fn read_piece(messages: &mut Messages, log: LogId, piece: &GroupPiece, found: &m
         let Some(id) = messages.identify(record.value) else {
             return must(false, "nothing is logged that was not published", || format!("log {log} offset {offset}"));
         };
-        let message = messages.of_mut(id);
-        // What is moved after doubt may be a dead letter's copy: nobody knows any more.
-        let home = message.partition.map_or(!moved, |home| home == (log, partition));
-        if !home {
+        // A dead letter is a record of its own.
+        if record_batch::headers(&record).any(|(name, _)| name == b"blipmq-dead-topic") {
             continue;
         }
+        let message = messages.of_mut(id);
+        let home = message.partition.is_none_or(|home| home == (log, partition));
+        let (before, number) = (message.partition, id.0);
+        must(home, "a record stays in its partition", || {
+            format!("message {number} of {before:?} in log {log}, partition {partition}")
+        })?;
         message.partition = Some((log, partition));
         let handed = message.handed.is_some();
         must(handed, "nothing is logged that was not published", || format!("message {} at {offset}", id.0))?;

@@ -1,5 +1,7 @@
 //! Every message of a run: who published it, and what is known of it.
 
+use std::time::Duration;
+
 use super::network::LinkId;
 use super::segment_image::BLOCK;
 use crate::model::{Instant, LogId, Offset, Qos};
@@ -49,6 +51,8 @@ pub struct Message {
     pub refused: bool,
     /// When the broker first said that it had it.
     pub acked: Option<Instant>,
+    /// Since then, no process was there for so long.
+    pub slept: Duration,
     pub stage: Stage,
     pub log: LogId,
     /// When it was last handed to a device: it was appended then or before.
@@ -89,6 +93,7 @@ impl Messages {
             sayings: 0,
             refused: false,
             acked: None,
+            slept: Duration::ZERO,
             stage: Stage::Unwritten,
             log: LogId(0),
             logged_at: None,

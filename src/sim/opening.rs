@@ -4,8 +4,8 @@ use super::disk::Disk;
 use super::plant::Plant;
 use super::shape::Shape;
 use crate::model::{FsyncPolicy, LogId};
-use crate::wal::recovery::{Recovery, RecoveryReport, RecoveryStep};
 use crate::wal::{Log, LogOptions};
+use crate::wal::{Recovery, RecoveryReport, RecoveryStep};
 
 /// Reads one log back. `Err`: the log is corrupt, in recovery's own words.
 pub fn open(shape: &Shape, disk: &Disk, log: LogId) -> Result<(Log, RecoveryReport), String> {

@@ -11,7 +11,7 @@ use crate::model::placement::shard_of;
 use crate::model::{Backoff, Instant, LogId, ShardId};
 use crate::shard::{Core, CoreOptions};
 use crate::wal::Log;
-use crate::wal::recovery::RecoveryReport;
+use crate::wal::RecoveryReport;
 
 #[derive(Debug)]
 pub struct Process {

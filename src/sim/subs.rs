@@ -74,6 +74,8 @@ pub struct Given {
     pub offset: Option<Offset>,
     pub link: LinkId,
     pub attempt: u16,
+    /// When it was last given.
+    pub at: Instant,
     /// How often, in this process's life.
     pub times: u32,
     /// Delivered and unacknowledged, as far as the broker can know.
@@ -147,13 +149,15 @@ impl Subs {
     }
 
     /// A message was given to a subscription.
-    pub fn delivered(&mut self, delivery: &Delivery) {
+    pub fn delivered(&mut self, now: Instant, delivery: &Delivery) {
         let sub = self.of_mut(delivery.sub);
         let wanted = &sub.wanted;
         let source = sub.sources.entry(delivery.topic).or_default();
         let given = source.given.entry(delivery.id).or_insert_with(|| Given::first(delivery.link));
         given.times += 1;
-        given.attempt = delivery.attempt.unwrap_or(given.times.min(u32::from(u16::MAX)) as u16);
+        let attempt = delivery.attempt.unwrap_or(given.times.min(u32::from(u16::MAX)) as u16);
+        given.attempt = given.attempt.max(attempt);
+        given.at = now;
         given.offset = delivery.offset.or(given.offset);
         given.link = delivery.link;
         given.exhausted |= given.attempt >= wanted.attempts_max;
@@ -251,6 +255,7 @@ impl Given {
             offset: None,
             link,
             attempt: 0,
+            at: Instant::default(),
             times: 0,
             in_flight: false,
             said: false,

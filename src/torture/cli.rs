@@ -1,11 +1,12 @@
 //! `blipmq torture`: which trials there are.
 
 use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
 
 use super::verdict::Verdict;
-use super::{network, overload, soak};
+use super::{crash, damage, disk_full, failing_disk, network, overload, power, slow_disk, soak};
 use crate::bench::failure::Failure;
 
 /// Attack the promises of a broker of its own: crashes, disks, networks, overload
@@ -36,10 +37,12 @@ pub struct Common {
 }
 
 impl Common {
-    /// As it was said, or the time.
+    /// The seed that was given, or one that the time gives; said at once, so that it is known whatever happens.
     pub fn seed(&self) -> u64 {
-        let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        self.seed.unwrap_or_else(|| now().as_nanos() as u64)
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let seed = self.seed.unwrap_or_else(|| now().as_nanos() as u64 % 1_000_000_007);
+        eprintln!("seed {seed}");
+        seed
     }
 }
 
@@ -48,6 +51,12 @@ impl Common {
 pub enum Trial {
     Network(network::Network),
     Overload(overload::Overload),
+    Crash(crash::Arguments),
+    Damage(damage::Arguments),
+    Power(power::Arguments),
+    FailingDisk(failing_disk::Arguments),
+    SlowDisk(slow_disk::Arguments),
+    DiskFull(disk_full::Arguments),
     Soak(soak::Soak),
 }
 
@@ -74,6 +83,17 @@ fn judge(trial: &Trial) -> Result<(&'static str, u64, Verdict), Failure> {
             let seed = overload.common.seed();
             Ok(("overload", seed, overload::run(overload, seed)?))
         }
+        Trial::Crash(arguments) => crash::run(arguments).map(|(seed, verdict)| ("crash", seed, verdict)),
+        Trial::Damage(arguments) => {
+            let seed = arguments.common.seed();
+            Ok(("damage", seed, damage::run(arguments, seed)?))
+        }
+        Trial::Power(arguments) => power::run(arguments).map(|(seed, verdict)| ("power", seed, verdict)),
+        Trial::FailingDisk(arguments) => {
+            failing_disk::run(arguments).map(|(seed, verdict)| ("failing-disk", seed, verdict))
+        }
+        Trial::SlowDisk(arguments) => slow_disk::run(arguments).map(|(seed, verdict)| ("slow-disk", seed, verdict)),
+        Trial::DiskFull(arguments) => disk_full::run(arguments).map(|(seed, verdict)| ("disk-full", seed, verdict)),
         Trial::Soak(soak) => {
             let seed = soak.common.seed();
             Ok(("soak", seed, soak::run(soak, seed)?))

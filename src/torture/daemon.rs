@@ -37,7 +37,7 @@ pub struct Daemon {
     pub metrics: Option<String>,
     child: Child,
     log: PathBuf,
-    _stdout: BufReader<ChildStdout>,
+    _stdout: Option<BufReader<ChildStdout>>,
 }
 
 impl Workspace {
@@ -56,6 +56,11 @@ impl Workspace {
     /// Of this workspace.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What runs in it.
+    pub fn program(&self) -> &Path {
+        &self.program
     }
 
     /// The data directory of its daemons.
@@ -81,26 +86,73 @@ impl Workspace {
     }
 
     /// Starts it, and waits until it says where it listens. There is no deadline: it speaks, or it ends.
-    pub fn spawn(&self, mut command: Command) -> Result<Daemon, Failure> {
+    pub fn spawn(&self, command: Command) -> Result<Daemon, Failure> {
+        self.launch(command)?.ready()
+    }
+
+    /// Starts it, and waits for nothing.
+    pub fn launch(&self, mut command: Command) -> Result<Launch, Failure> {
         let log = OpenOptions::new().create(true).append(true).open(self.log())?;
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().map_err(|error| {
             Failure::Embedded(format!("cannot start {}: {error}; see --broker", self.program.display()))
         })?;
-        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
-        let (mut addr, mut metrics) = (None, None);
+        let stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let starting = Daemon { addr: String::new(), metrics: None, child, log: self.log(), _stdout: None };
+        Ok(Launch { starting, stdout })
+    }
+}
+
+/// A daemon that is about to say where it listens; killed when dropped.
+#[derive(Debug)]
+pub struct Launch {
+    starting: Daemon,
+    stdout: BufReader<ChildStdout>,
+}
+
+/// What became of a start.
+#[derive(Debug)]
+pub enum Outcome {
+    Serves(Box<Daemon>),
+    /// With the end of its log.
+    Ended(ExitStatus, String),
+}
+
+impl Launch {
+    /// Waits until it serves. An end before that is a failure.
+    pub fn ready(self) -> Result<Daemon, Failure> {
+        match self.outcome()? {
+            Outcome::Serves(daemon) => Ok(*daemon),
+            Outcome::Ended(status, log) => Err(Failure::Embedded(format!("the daemon did not start: {status}\n{log}"))),
+        }
+    }
+
+    /// Waits until it serves, or has ended without.
+    pub fn outcome(self) -> Result<Outcome, Failure> {
+        let Launch { starting: mut daemon, mut stdout } = self;
+        let mut addr = None;
         loop {
             let mut line = String::new();
             if stdout.read_line(&mut line)? == 0 {
-                let status = child.wait()?;
-                return Err(Failure::Embedded(format!("the daemon did not start: {status}\n{}", tail(&self.log()))));
+                return Ok(Outcome::Ended(daemon.child.wait()?, daemon.last_words()));
             }
             let line = line.trim_end();
             addr = addr.or_else(|| line.strip_prefix("listening on ").map(str::to_owned));
-            metrics = metrics.or_else(|| line.strip_prefix("metrics ").map(|rest| rest.trim().to_owned()));
+            if let Some(url) = line.strip_prefix("metrics ") {
+                daemon.metrics = Some(url.trim().to_owned());
+            }
             if let (true, Some(addr)) = (line.starts_with("next "), &addr) {
-                return Ok(Daemon { addr: addr.clone(), metrics, child, log: self.log(), _stdout: stdout });
+                daemon.addr.clone_from(addr);
+                daemon._stdout = Some(stdout);
+                return Ok(Outcome::Serves(Box::new(daemon)));
             }
         }
+    }
+
+    /// SIGKILL, however far it has come, and gone when this returns. Says whether it had ended before.
+    pub fn kill(mut self) -> Result<Option<ExitStatus>, Failure> {
+        let before = self.starting.child.try_wait()?;
+        self.starting.kill()?;
+        Ok(before)
     }
 }
 

@@ -5,10 +5,21 @@
 //! with a verdict ([`verdict`]): what was done, how often, and what was broken, which must be nothing.
 
 pub mod cli;
+pub mod crash;
+pub mod crowd;
 pub mod daemon;
+pub mod damage;
+pub mod disk_full;
+pub mod failing_disk;
+pub mod faults;
 pub mod http;
+pub mod killing;
+pub mod losses;
 pub mod network;
 pub mod overload;
+pub mod power;
 pub mod raw;
+pub mod slow_disk;
+pub mod small_disk;
 pub mod soak;
 pub mod verdict;

@@ -26,11 +26,11 @@ pub struct Raw {
 impl Raw {
     /// Connects and shakes hands; in version 2, `topic` is alias 0.
     pub fn open(addr: &str, version: u8, topic: &str) -> Result<Raw, Failure> {
-        let mut handshake = Handshake::open(addr, KEY, version)?;
+        let mut handshake = Handshake::open(addr, KEY, version, None)?;
         if version == 2 {
             handshake.ask(|out| command::alias(out, 3, 0, topic.as_bytes()))?;
         }
-        Ok(Raw { stream: handshake.end(), version, next: 10 })
+        Ok(Raw { stream: handshake.end().into_plain(), version, next: 10 })
     }
 
     /// The frames that publish these messages: one batch in version 2, a frame for each in version 1.

@@ -165,12 +165,13 @@ impl ProducerState {
     }
 
     fn remember(&mut self, producer: Producer, count: u32, base: Offset) {
+        // Recovery meets batches again that cleaning has written again: they say nothing new, least of all their epoch.
+        if self.batches.back().is_some_and(|last| last.base >= base) {
+            return;
+        }
         if producer.epoch != self.epoch {
             self.epoch = producer.epoch;
             self.batches.clear();
-        }
-        if self.batches.back().is_some_and(|last| last.base >= base) {
-            return;
         }
         if self.batches.len() == PRODUCER_BATCHES {
             self.batches.pop_front();
@@ -225,6 +226,15 @@ mod tests {
         assert_eq!(catalog.producer_check(PARTITION, &header(4, 0, 1)), ProducerCheck::Fresh);
         assert_eq!(catalog.producer_check(PARTITION, &header(2, 42, 1)), ProducerCheck::OutOfOrder);
         assert_eq!(catalog.producer_check(PartitionId(2), &header(2, 42, 1)), ProducerCheck::Fresh);
+    }
+
+    #[test]
+    fn a_batch_that_was_moved_takes_no_producer_back_to_its_epoch() {
+        let mut catalog = after(&[(3, 40, 2), (4, 0, 2)]);
+        let moved = Producer { id: 5, epoch: 3, base_sequence: 40 };
+        catalog.remember(PARTITION, moved, 2, Offset(0));
+        assert_eq!(catalog.producer_check(PARTITION, &header(4, 0, 2)), ProducerCheck::Duplicate { base: Offset(100) });
+        assert_eq!(catalog.producer_check(PARTITION, &header(4, 2, 1)), ProducerCheck::Fresh);
     }
 
     #[test]

@@ -119,8 +119,12 @@ impl Log {
         }
     }
 
-    /// A piece of the victim has been read: its live batches are appended again.
+    /// A piece of the victim has been read: its live batches are appended again. A log that closes moves nothing any
+    /// more: its last checkpoint may be made already, and the next process writes where that one says the log ends.
     pub(super) fn cleaning_read(&mut self, now: Instant, bytes: Bytes) {
+        if self.is_closing() {
+            return self.victim_done();
+        }
         let Some(Victim { segment, at, needs, .. }) = self.cleaner.victim else { return };
         let start = segment.plus(at.since(segment) / BLOCK as u64 * BLOCK as u64);
         let hole = self.holes.range(at..).next().map_or(Lsn(u64::MAX), |(from, _)| *from);

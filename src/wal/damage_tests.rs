@@ -152,7 +152,11 @@ fn every_truncation_yields_a_prefix() {
             if to_zeros {
                 file.resize(SEGMENT as usize, 0);
             }
-            let mut bench = back(device, RecoveryMode::Refuse);
+            if !to_zeros {
+                assert!(refused(&device, RecoveryMode::Refuse).what.contains("cut short"));
+            }
+            let mode = if to_zeros { RecoveryMode::Refuse } else { RecoveryMode::Truncate };
+            let mut bench = back(device, mode);
             let kept = check_prefix(&mut bench, &sent, &[P]);
             let whole = sent.iter().filter(|sent| sent.end.0 as usize <= cut).count();
             // The last entry ends in zeros, which are the same cut or not; and a file is read in whole blocks.
@@ -166,7 +170,7 @@ fn every_truncation_yields_a_prefix() {
 fn a_log_goes_on_behind_a_segment_file_that_was_cut() {
     let (mut device, sent) = killed_unsynced(3, 2, 500);
     device.segments.get_mut(&Lsn(0)).unwrap().truncate(start_of(&sent[4]).0 as usize + 10);
-    let mut story = Story { bench: back(device, RecoveryMode::Refuse), sent: sent[..4].to_vec() };
+    let mut story = Story { bench: back(device, RecoveryMode::Truncate), sent: sent[..4].to_vec() };
     story.bench.settle();
     for _ in 0..10 {
         story.publish(P, 1, 500);
@@ -336,6 +340,62 @@ fn a_closed_log_is_not_looked_through() {
     story.bench.settle();
     let sent = story.sent;
     assert_eq!(check_prefix(&mut back(story.bench.device, RecoveryMode::Refuse), &sent, &[P]), 5);
+}
+
+#[test]
+fn what_was_told_of_headers_and_of_the_last_entry_is_not_told_again() {
+    let (mut device, sent) = killed(60, 3800);
+    device.segments.get_mut(&Lsn(SEGMENT)).unwrap()[20] ^= 1;
+    assert!(refused(&device, RecoveryMode::Refuse).what.contains("header's checksum"));
+    for mode in [RecoveryMode::Truncate, RecoveryMode::Skip] {
+        let mut bench = back(device.clone(), mode);
+        assert_eq!(check_prefix(&mut bench, &sent, &[P]), 60, "what stands behind the header is still there");
+        bench.settle();
+        let (mut again, report) =
+            Bench::start_with(options(FsyncPolicy::Always), bench.device, RecoveryMode::Refuse).unwrap();
+        assert_eq!((check_prefix(&mut again, &sent, &[P]), report.corruptions.len()), (60, 0));
+    }
+    let mut bench = back(killed(6, 300).0, RecoveryMode::Refuse);
+    bench.log.close(bench.now);
+    bench.settle();
+    let last = headers(&bench.device).last().unwrap().lsn;
+    *byte(&mut bench.device, last.plus(4)) ^= 1;
+    assert!(refused(&bench.device, RecoveryMode::Refuse).what.contains("the last entry that the checkpoint knows"));
+    let mut bench = back(bench.device, RecoveryMode::Skip);
+    bench.settle();
+    back(bench.device, RecoveryMode::Refuse);
+}
+
+#[test]
+fn a_file_without_a_place_in_the_log_is_told_once_and_removed() {
+    let (mut device, sent) = killed(6, 300);
+    device.segments.insert(Lsn(SEGMENT + 4096), vec![7; 5000]);
+    assert!(refused(&device, RecoveryMode::Refuse).what.contains("no segment of this log begins"));
+    let mut bench = back(device, RecoveryMode::Truncate);
+    bench.settle();
+    assert!(!bench.device.segments.contains_key(&Lsn(SEGMENT + 4096)));
+    assert_eq!(check_prefix(&mut back(bench.device, RecoveryMode::Refuse), &sent, &[P]), 6);
+}
+
+#[test]
+fn damage_before_the_checkpoint_that_was_left_out_is_not_met_again() {
+    let (mut device, sent) = killed(60, 3800);
+    *byte(&mut device, start_of(&sent[3]).plus(200)) ^= 1;
+    *byte(&mut device, start_of(&sent[20])) ^= 1;
+    let (mut recovered, _) = device.recover(&options(FsyncPolicy::Always), RecoveryMode::Refuse).unwrap();
+    let mut losses = Vec::new();
+    for segment in recovered.segments().to_vec() {
+        losses.extend(recovered.leave_out(LogId(3), segment, Bytes::from(device.segments[&segment].clone())));
+    }
+    assert_eq!(losses.iter().map(|(_, loss)| loss.records).collect::<Vec<_>>(), [1, 1]);
+    device.checkpoint = Some(recovered.checkpoint(LogId(3)));
+    let (recovered, _) = device.recover(&options(FsyncPolicy::Always), RecoveryMode::Refuse).unwrap();
+    for segment in recovered.segments() {
+        let bytes = Bytes::from(device.segments[segment].clone());
+        assert!(recovered.entries(LogId(3), *segment, bytes).all(|entry| entry.is_ok()));
+    }
+    let expected: Vec<u64> = (0..60).filter(|nth| ![3, 20].contains(nth)).collect();
+    assert_eq!(offsets(&mut back(device, RecoveryMode::Refuse)), expected);
 }
 
 #[test]

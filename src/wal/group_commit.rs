@@ -18,7 +18,8 @@ pub const WRITES_IN_FLIGHT: usize = 2;
 pub const GROUP_MAX: usize = 1024 * 1024;
 
 /// The order of one log's entries and how far each fact about them has come. All positions only grow, and
-/// `synced <= committed <= written <= appended` but for [`FsyncPolicy::Always`], where committed is synced.
+/// `synced <= committed <= written <= appended`. Committed is synced under [`FsyncPolicy::Always`], and under every
+/// policy for what recovery found.
 #[derive(Debug)]
 pub(super) struct GroupCommit {
     policy: FsyncPolicy,
@@ -40,6 +41,9 @@ pub(super) struct GroupCommit {
     sync: Option<SyncFlight>,
     /// A sync up to here was asked for, whatever the policy.
     sync_wanted: Lsn,
+    /// What is before was found by recovery. The process before this one may have acknowledged as much of it as the
+    /// policy lets be unsynced, and nobody knows when: none of it is committed before it is synced.
+    recovered: Lsn,
     /// Where the last entry starts, and where it ends.
     last: Lsn,
     appended: Lsn,
@@ -144,6 +148,7 @@ impl GroupCommit {
             unsynced_records: 0,
             sync: None,
             sync_wanted: end,
+            recovered: end,
             last,
             appended: end,
             written: end,
@@ -170,7 +175,6 @@ impl GroupCommit {
             self.synced = self.written;
             self.acknowledgeable = self.written;
         }
-        self.allow();
     }
 
     pub(super) fn appended(&self) -> Lsn {
@@ -205,6 +209,7 @@ impl GroupCommit {
     #[inline]
     pub(super) fn committed(&self) -> Lsn {
         match self.policy {
+            _ if self.synced < self.recovered => self.synced,
             FsyncPolicy::Always => self.synced,
             FsyncPolicy::EveryN(_) => self.acknowledgeable,
             FsyncPolicy::Interval(_) | FsyncPolicy::None => self.written,
@@ -386,6 +391,9 @@ impl GroupCommit {
     /// not acknowledged before it is synced, so that the bound holds at all times.
     fn allow(&mut self) {
         let FsyncPolicy::EveryN(n) = self.policy else { return };
+        if self.synced < self.recovered {
+            return;
+        }
         while let Some(landed) = self.unsynced.get(self.allowed) {
             if self.allowed_records + landed.records > u64::from(n) {
                 break;
@@ -522,6 +530,22 @@ mod tests {
         write(&mut log, 1);
         written(&mut log, 1);
         assert_eq!(log.next_sync(Instant(0)), Some(Lsn::ZERO));
+    }
+
+    #[test]
+    fn what_recovery_found_is_committed_when_it_is_synced_under_every_policy() {
+        let interval = FsyncPolicy::Interval(std::time::Duration::from_millis(80));
+        for policy in [FsyncPolicy::Always, FsyncPolicy::EveryN(2), interval, FsyncPolicy::None] {
+            let (synced, end) = (Lsn(3 * BLOCK as u64), Lsn(SIZE + 5 * BLOCK as u64));
+            let position = Position { epoch: 2, segment_size: SIZE, synced, last: synced, end, next: end };
+            let mut log = GroupCommit::new(policy, position, |_| true);
+            let ends = [0, 1].map(|ticket| {
+                assert!(log.committed() == log.synced() && log.synced() < end, "{policy}: {:?}", log.committed());
+                sync(&mut log, ticket);
+                log.committed()
+            });
+            assert_eq!(ends, [Lsn(SIZE), end], "{policy}");
+        }
     }
 
     proptest! {

@@ -67,12 +67,21 @@ impl Run {
         near && other.base >= self.next && segment_of(self.lsn, segment_size) == segment_of(other.lsn, segment_size)
     }
 
+    fn holds(&self, batch: &Indexed) -> bool {
+        self.lsn <= batch.lsn && batch.lsn < self.end && self.base <= batch.base && batch.base < self.next
+    }
+
     fn take(&mut self, other: &Run) {
         self.next = other.next;
         self.end = other.end;
         self.bytes += other.bytes;
         self.last_at = self.last_at.max(other.last_at);
     }
+}
+
+/// Whether a hole has bytes between the two.
+fn reaches(holes: &BTreeMap<Lsn, Lsn>, from: Lsn, end: Lsn) -> bool {
+    holes.range(..end).next_back().is_some_and(|(_, to)| *to > from)
 }
 
 impl Index {
@@ -142,14 +151,54 @@ impl Index {
         self.forget_before(partition, Offset::MAX);
     }
 
-    /// What stood in a segment that is gone is gone too; answers with its live bytes.
-    pub(super) fn forget_segment(&mut self, segment: Lsn) -> u64 {
-        let size = self.segment_size;
+    /// What stood in a segment that is gone is gone too; answers with its live bytes, and about how many records.
+    pub(super) fn forget_segment(&mut self, segment: Lsn) -> (u64, u64) {
+        let (size, mut records) = (self.segment_size, 0);
         for runs in &mut self.runs {
-            runs.retain(|run| segment_of(run.lsn, size) != segment);
+            runs.retain(|run| {
+                let gone = segment_of(run.lsn, size) == segment;
+                records += if gone { run.next.since(run.base) } else { 0 };
+                !gone
+            });
         }
         let lost = self.live.remove(&segment).unwrap_or(0);
         self.live_total -= lost;
+        (lost, records)
+    }
+
+    /// Of the runs that `holes` reach into, only the batches among `whole` are left, found apart where a hole lies
+    /// between them; answers with about how many records are gone.
+    pub(super) fn leave_out(&mut self, holes: &BTreeMap<Lsn, Lsn>, whole: &[Indexed]) -> u64 {
+        let size = self.segment_size;
+        let (mut lost, mut before, mut after) = (0, Vec::new(), Vec::new());
+        for (id, runs) in self.runs.iter_mut().enumerate() {
+            let partition = PartitionId(id as u32);
+            for run in std::mem::take(runs) {
+                if !reaches(holes, run.lsn, run.end) {
+                    runs.push_back(run);
+                    continue;
+                }
+                let mut left = run.next.since(run.base);
+                let mut next = run.base;
+                before.push((run.lsn, run.bytes));
+                for batch in whole.iter().filter(|batch| batch.partition == partition && run.holds(batch)) {
+                    if batch.base < next {
+                        continue;
+                    }
+                    next = batch.base.plus(batch.count.into());
+                    left = left.saturating_sub(batch.count.into());
+                    let own = batch.run();
+                    after.push((own.lsn, own.bytes));
+                    match runs.back_mut() {
+                        Some(last) if last.takes(&own, size) && !reaches(holes, last.end, own.lsn) => last.take(&own),
+                        _ => runs.push_back(own),
+                    }
+                }
+                lost += left;
+            }
+        }
+        after.into_iter().for_each(|(lsn, bytes)| self.count_in(lsn, bytes));
+        before.into_iter().for_each(|(lsn, bytes)| self.count_out(lsn, bytes));
         lost
     }
 
@@ -299,9 +348,19 @@ mod tests {
     }
 
     #[test]
+    fn batches_in_a_hole_are_left_out_and_those_around_it_are_found_apart() {
+        let batches = [batch(0, 2, 4096), batch(2, 3, 4296), batch(5, 1, 4496), batch(6, 1, SIZE + 4096)];
+        let mut index = index(&batches);
+        let holes = [(Lsn(4296), Lsn(4496))].into();
+        assert_eq!(index.leave_out(&holes, &[batches[0], batches[2]]), 3);
+        assert_eq!(bounds(&index), [(0, 2, 4096), (5, 6, 4496), (6, 7, SIZE + 4096)]);
+        assert_eq!((index.live_in(Lsn(0)), index.live_total()), (400, 600));
+    }
+
+    #[test]
     fn a_segment_that_is_gone_takes_its_runs() {
         let mut index = index(&[batch(0, 1, 4096), batch(1, 1, SIZE + 4096)]);
-        assert_eq!(index.forget_segment(Lsn(0)), 200);
+        assert_eq!(index.forget_segment(Lsn(0)), (200, 1));
         assert_eq!((bounds(&index), index.live_total()), (vec![(1, 2, SIZE + 4096)], 200));
     }
 }

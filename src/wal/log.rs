@@ -3,7 +3,7 @@
 //! Tell it what happened ([`Log::append`], [`Log::handle`]), then ask it what to do ([`Log::poll`], until `None`), and
 //! come back at [`Log::poll_timeout`] if nothing happens first. A log lives on one core.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Bytes, BytesMut};
 
@@ -66,6 +66,8 @@ pub struct Log {
     pub(super) stats: LogStats,
     timings: Timings,
     corruptions: Vec<Corruption>,
+    /// Bad places that were counted and told.
+    bad_places: BTreeSet<(Lsn, u64)>,
     checkpoint: Checkpointing,
     /// Whether the first checkpoint of this run is saved: nothing is written before.
     opened: bool,
@@ -114,6 +116,8 @@ enum Ending {
     Closed,
 }
 
+/// Bad places remembered. Beyond: those that are not are counted whenever they are met.
+const BAD_PLACES_MAX: usize = 1024;
 /// Bytes appended between two checkpoints at most, but for logs whose checkpoint is big itself.
 const CHECKPOINT_EVERY: u64 = 64 * 1024 * 1024;
 /// Bytes appended for each byte of a checkpoint at least.
@@ -138,6 +142,7 @@ impl Log {
             stats,
             timings: Timings::default(),
             corruptions: Vec::new(),
+            bad_places: BTreeSet::new(),
             checkpoint: Checkpointing::Idle { known: end, after: 0 },
             opened: false,
             end: Ending::No,
@@ -149,6 +154,11 @@ impl Log {
         log.make_checkpoint();
         log.refresh_stats();
         log
+    }
+
+    /// What is kept, and how much space is left free, from now on.
+    pub fn keep(&mut self, retention_ms: u64, retention_bytes: u64, low_water: u64) {
+        self.options = LogOptions { retention_ms, retention_bytes, low_water, ..self.options.clone() };
     }
 
     /// What the log remembers, everything appended included.
@@ -182,7 +192,7 @@ impl Log {
     /// # Panics
     /// If a batch is larger than [`Log::batch_max`].
     pub fn append(&mut self, now: Instant, entry: Entry) -> Lsn {
-        if self.failure.is_some() || matches!(self.end, Ending::Sealed | Ending::Closed) {
+        if self.failure.is_some() || self.is_sealed() {
             return self.commit.appended().plus(1);
         }
         debug_assert!(self.follows(&entry), "a batch follows the last one of its partition: {entry:?}");
@@ -213,6 +223,7 @@ impl Log {
 
     /// Gives an entry its place.
     pub(super) fn order(&mut self, now: Instant, header: Header, body: Bytes, records: u64) -> Lsn {
+        assert!(!self.is_sealed(), "nothing is written after the last checkpoint was made");
         let lsn = self.commit.push(now, header, body, records);
         self.segments.enter(now, segment_of(lsn, self.segments.size));
         lsn
@@ -469,6 +480,11 @@ impl Log {
         self.end == Ending::Closed
     }
 
+    /// The last checkpoint is made: it covers everything that was ever written.
+    fn is_sealed(&self) -> bool {
+        matches!(self.end, Ending::Sealed | Ending::Closed)
+    }
+
     pub(super) fn is_closing(&self) -> bool {
         self.end != Ending::No
     }
@@ -483,14 +499,21 @@ impl Log {
         self.timings.drain(f);
     }
 
-    /// Bad places that cleaning has met since this was last asked.
+    /// Bad places that somebody has met for the first time since this was last asked.
     pub fn take_corruptions(&mut self) -> Vec<Corruption> {
         std::mem::take(&mut self.corruptions)
     }
 
-    pub(super) fn corrupted(&mut self, corruption: Corruption) {
+    /// A reader, or cleaning, has met a bad place. Each is counted and told once, as long as they can be told apart.
+    pub fn corrupted(&mut self, corruption: Corruption) {
+        if self.bad_places.len() < BAD_PLACES_MAX && !self.bad_places.insert((corruption.segment, corruption.position))
+        {
+            return;
+        }
         self.stats.corruptions += 1;
-        self.corruptions.push(corruption);
+        if self.corruptions.len() < BAD_PLACES_MAX {
+            self.corruptions.push(corruption);
+        }
     }
 
     pub(super) fn ticket(&mut self) -> Ticket {

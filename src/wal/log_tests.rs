@@ -1,6 +1,6 @@
 //! Stories of a log in use: space, failures, retention, cleaning, subscriptions.
 
-use super::action::{LogAction, LogEvent, LogFailure};
+use super::action::{LogAction, LogEvent, LogFailure, ReadFor};
 use super::crash_tests::{SEGMENT, Story, check_prefix, options};
 use super::entry::{Entry, SubscriptionMeta};
 use super::log::{LogOptions, LogState};
@@ -205,6 +205,43 @@ fn mostly_dead_segments_are_cleaned_so_that_disk_use_stays_bounded() {
     assert_eq!(check_prefix(&mut story.bench, &long_sent, &[long]), 50);
     let mut again = restarted(story);
     assert_eq!(check_prefix(&mut again.bench, &long_sent, &[long]), 50);
+}
+
+#[test]
+fn a_log_that_closes_cleans_no_further() {
+    let mut story = Story::begin(options(FsyncPolicy::Always));
+    let (short, long) = (story.partition("short"), story.partition("long"));
+    for _ in 0..30 {
+        story.publish(short, 1, 3000);
+        story.publish(long, 1, 100);
+        story.bench.settle();
+    }
+    let cleaning = |action: &LogAction| matches!(action, LogAction::Read { purpose: ReadFor::Cleaning, .. });
+    let next = story.bench.log.catalog().partitions[&short].next;
+    story.bench.log.set_live_from(short, next);
+    story.bench.poll();
+    while !story.bench.asked.iter().any(cleaning) {
+        story.bench.answer(0);
+    }
+    story.bench.log.close(story.bench.now);
+    story.bench.poll();
+    let saving = |action: &LogAction| matches!(action, LogAction::SaveCheckpoint { .. });
+    while let Some(other) = story.bench.asked.iter().position(|action| !cleaning(action) && !saving(action)) {
+        story.bench.answer(other);
+    }
+    let kinds = [story.bench.asked.iter().filter(|action| cleaning(action)).count(), story.bench.asked.len()];
+    assert_eq!(kinds, [1, 2], "the last checkpoint is made and the victim not read: {:?}", story.bench.asked);
+    let end = story.bench.log.appended();
+    let read = story.bench.asked.iter().position(cleaning).expect("just counted");
+    story.bench.answer(read);
+    assert_eq!(story.bench.log.appended(), end, "nothing is written that the checkpoint does not cover");
+    story.bench.settle();
+    assert!(story.bench.log.is_closed());
+    let mut again = restarted(story);
+    again.publish(long, 1, 2000);
+    again.bench.settle();
+    let sent: Vec<_> = again.sent.iter().filter(|sent| sent.partition == long).cloned().collect();
+    assert_eq!(check_prefix(&mut again.bench, &sent, &[long]), 31);
 }
 
 #[test]

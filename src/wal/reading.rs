@@ -45,6 +45,7 @@ pub struct Batches {
     walk: Walk,
     place: Place,
     partition: PartitionId,
+    ended: bool,
 }
 
 impl Iterator for Batches {
@@ -52,9 +53,16 @@ impl Iterator for Batches {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let found = match self.walk.next()? {
-                Ok(found) => found,
-                Err(bad) => return Some(Err(self.place.corruption(&bad))),
+            let found = match self.walk.next() {
+                Some(Ok(found)) => found,
+                Some(Err(bad)) => return Some(Err(self.place.corruption(&bad))),
+                // A place has all that it was given for, unless its file is cut.
+                None if self.walk.short() > 0 && !self.ended => {
+                    self.ended = true;
+                    let bad = BadPlace { lsn: self.walk.at(), until: None, what: "the segment is cut short" };
+                    return Some(Err(self.place.corruption(&bad)));
+                }
+                None => return None,
             };
             let header = found.header;
             let ours = header.kind == Kind::Batch && header.id == self.partition.0;
@@ -117,6 +125,11 @@ impl Log {
         })
     }
 
+    /// The first record after `offset` that starts a piece of its own, where what stands at `offset` cannot be read.
+    pub fn first_after(&self, partition: PartitionId, offset: Offset) -> Option<Offset> {
+        self.index.runs_from(partition, offset).map(|run| run.base).find(|base| *base > offset)
+    }
+
     /// The read of a place that [`Log::find`] just gave. Its segment stays until [`Log::batches`] or
     /// [`Log::read_answered`] is told of the answer.
     pub fn place_read(&mut self, place: Place, wanted_by: u64) -> LogAction {
@@ -133,7 +146,7 @@ impl Log {
         let place = self.read_answered(ticket).expect("a read is answered once");
         let start = place.segment.plus(place.position);
         let walk = Walk::new(bytes.clone(), start, place.from, place.until, place.segment_size);
-        Batches { walk, place, partition }
+        Batches { walk, place, partition, ended: false }
     }
 
     /// A subscription's read has been answered, and nobody wants its bytes any more.

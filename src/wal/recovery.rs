@@ -8,13 +8,13 @@
 //! | nothing that belongs to the log                              | the end  | the end    | the end              |
 //! | valid entries, none of which knows that `P` was synced       | cut, counted | cut, counted | cut, counted   |
 //! | an entry that says `synced > P`: corruption                  | refuse   | cut, told  | left out, told       |
+//! | the end of a file that is not whole: corruption              | refuse   | cut, told  | cut or left out, told |
 //! | a segment of the checkpoint is missing or is not itself       | refuse   | left out, told | left out, told   |
 //! | the last entry that the checkpoint knows is not there        | refuse   | go on, told | go on, told         |
 //! | the checkpoint is damaged, or missing with the log's beginning | refuse | scan what there is, told | the same |
 //! | a format version that is not known                           | refuse   | refuse     | refuse               |
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use bytes::Bytes;
 
@@ -24,6 +24,7 @@ use super::entry::{BLOCK, Entry, Header, Kind, NotAnEntry, claims};
 use super::group_commit::{next_group, segment_of};
 use super::index::{Index, Indexed};
 use super::log::LogOptions;
+use super::recovery_report::{Loss, RecoveryReport};
 use super::scan::{Corruption, FoundEntry, entry_at, next_header};
 use super::segment::{FORMAT_VERSION, NotASegment, SegmentHeader};
 use super::segments::Found;
@@ -46,36 +47,6 @@ pub struct Recovered {
     pub(super) stats: LogStats,
 }
 
-/// What recovery did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RecoveryReport {
-    pub log: LogId,
-    /// The log was closed properly: nothing had to be looked at.
-    pub clean: bool,
-    /// Bytes of this log's segments. Where the configuration says otherwise, the log keeps its own.
-    pub segment_size: u64,
-    pub configured_size: u64,
-    pub segments: usize,
-    /// There was no checkpoint: everything was looked at.
-    pub rebuilt: bool,
-    /// Entries after the checkpoint, the batches and records among them, and their bytes.
-    pub entries: u64,
-    pub batches: u64,
-    pub records: u64,
-    pub bytes: u64,
-    /// Entries and bytes cut off the tail: written, and never known to be synced.
-    pub cut_entries: u64,
-    pub cut_bytes: u64,
-    /// Where the log ends: its segment, and the byte in it.
-    pub end: (Lsn, u64),
-    /// Bad places that were cut or left out because the operator said so.
-    pub corruptions: Vec<Corruption>,
-    /// Segment files that are not believed and not part of the log: left over from a crash while they were made ready.
-    pub unusable: Vec<(Lsn, &'static str)>,
-    /// Batches of partitions that nothing is known of.
-    pub orphans: u64,
-}
-
 /// What recovery needs next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecoveryStep {
@@ -96,6 +67,8 @@ pub struct Recovery {
     size: u64,
     files: BTreeMap<Lsn, File>,
     headers: Vec<Lsn>,
+    /// Files whose names fit no segment.
+    strangers: Vec<Lsn>,
     checkpoint: Option<Checkpoint>,
     stage: Stage,
     window: Window,
@@ -147,7 +120,10 @@ struct Search {
     at: Lsn,
     first: Option<Lsn>,
     found: u64,
+    records: u64,
     last_end: Lsn,
+    /// Entries and records at the bad place itself, as far as its header can be read.
+    here: (u64, u64),
 }
 
 #[derive(Debug, Default)]
@@ -168,6 +144,7 @@ enum Advance {
     Done,
 }
 
+const CUT_SHORT: &str = "the segment is cut short";
 /// Bytes of one read.
 const READ: u64 = 1024 * 1024;
 /// Bytes at the end of one read that a search looks at again with the next: more than a header.
@@ -215,6 +192,7 @@ impl Recovery {
             size: options.segment_size,
             headers: files.keys().rev().copied().collect(),
             files,
+            strangers: Vec::new(),
             checkpoint: None,
             stage: Stage::Headers,
             window: Window::default(),
@@ -311,6 +289,11 @@ impl Recovery {
         }
     }
 
+    fn lost(&mut self, at: Lsn, bytes: u64, entries: u64, records: u64) {
+        let segment = segment_of(at, self.size);
+        self.report.losses.push(Loss { segment, position: at.since(segment), bytes, entries, records });
+    }
+
     fn fail(&mut self, at: Lsn, what: String) {
         let segment = segment_of(at, self.size);
         let position = at.since(segment);
@@ -366,10 +349,11 @@ impl Recovery {
         self.report.segment_size = self.size;
         self.stage = Stage::Scan;
         let strangers: Vec<Lsn> = self.files.keys().copied().filter(|first| first.0 % self.size != 0).collect();
-        for stranger in strangers {
-            self.files.remove(&stranger);
-            self.corrupt(stranger, "no segment of this log begins where this file's name says");
+        for stranger in &strangers {
+            self.files.remove(stranger);
+            self.corrupt(*stranger, "no segment of this log begins where this file's name says");
         }
+        self.strangers = strangers;
         match self.checkpoint.take() {
             Some(checkpoint) => self.begin_at(checkpoint),
             None => self.begin_without(),
@@ -384,15 +368,17 @@ impl Recovery {
         self.index.fence(next);
         for segment in segments {
             match self.files.get(&segment).map(|file| file.bad) {
-                Some(None) => {}
-                Some(Some(what)) => self.corrupt(segment, what),
+                Some(Some(what)) if !self.holes.contains_key(&segment) => self.corrupt(segment, what),
+                Some(_) => {}
                 None => {
                     self.corrupt(segment, "the segment is missing");
-                    self.index.forget_segment(segment);
+                    let (bytes, records) = self.index.forget_segment(segment);
+                    self.lost(segment, bytes, 0, records);
                     continue;
                 }
             }
-            self.used.insert(segment);
+            self.use_segment(segment);
+            self.look_for_a_cut(segment);
         }
         self.report.clean = clean;
         if self.used.contains(&segment_of(last, self.size)) && last < end {
@@ -402,24 +388,49 @@ impl Recovery {
         }
     }
 
+    /// A file that ends before what the checkpoint knows of it: readers would run into its end.
+    fn look_for_a_cut(&mut self, segment: Lsn) {
+        let len = self.files.get(&segment).map_or(0, |file| file.len);
+        let (cut, end) = (segment.plus(len), segment.plus(self.size));
+        let told = self.holes.range(..=cut).next_back().is_some_and(|(_, to)| *to > cut);
+        if len < self.size && cut < self.end && !told {
+            self.corrupt(cut, CUT_SHORT);
+            let next = self.holes.range(cut..).next().map_or(end, |(hole, _)| end.min(*hole));
+            self.holes.insert(cut, next);
+        }
+    }
+
+    /// A header that is not believed is a hole: it was told once, and what follows it speaks for itself.
+    fn use_segment(&mut self, segment: Lsn) {
+        self.used.insert(segment);
+        if self.files.get(&segment).is_some_and(|file| file.bad.is_some()) {
+            self.holes.insert(segment, segment.plus(BLOCK as u64));
+        }
+    }
+
     /// A checkpoint is saved after what it knows is durable: if that is not there, the files are not those it was made
     /// for, or they were damaged.
     fn look_at_last(&mut self) -> Advance {
+        let within = |window: &Window, at| window.start <= at && at < window.end();
+        if !within(&self.window, self.last)
+            && let Some(read) = self.read(self.last, 2 * BLOCK as u64)
+        {
+            return read;
+        }
         let Window { start, bytes } = &self.window;
-        let within = *start <= self.last && self.last < self.window.end();
-        let rest = if within { &bytes[self.last.since(*start) as usize..] } else { &[] };
+        let rest = if within(&self.window, self.last) { &bytes[self.last.since(*start) as usize..] } else { &[] };
         match Header::decode(rest, self.last) {
             Ok(header) if header.end() == self.end => {}
-            Err(NotAnEntry::Short(_)) if !within => {
-                let read = self.read(self.last, 2 * BLOCK as u64);
-                return read.unwrap_or(Advance::Again);
-            }
             _ if self.doubted != Some(self.last) => {
                 self.doubted = Some(self.last);
                 self.window = Window::default();
                 return Advance::Again;
             }
-            _ => self.corrupt(self.last, "the last entry that the checkpoint knows is not there"),
+            _ => {
+                self.corrupt(self.last, "the last entry that the checkpoint knows is not there");
+                // The next checkpoint does not vouch for it again.
+                self.last = self.end;
+            }
         }
         self.stage = if self.report.clean { Stage::Done } else { Stage::Scan };
         Advance::Again
@@ -455,7 +466,7 @@ impl Recovery {
             Ok(found) => self.take(found),
             Err(NotAnEntry::Short(needed)) => {
                 let read = self.read(self.at, needed as u64);
-                read.unwrap_or_else(|| self.bad_place("the segment is cut short"))
+                read.unwrap_or_else(|| self.bad_place(CUT_SHORT))
             }
             Err(NotAnEntry::Bad(what)) => self.bad_place(what),
         }
@@ -491,7 +502,7 @@ impl Recovery {
             Ok(None) => {}
             Err(what) => return self.bad_place(what),
         }
-        self.used.insert(segment_of(self.at, self.size));
+        self.use_segment(segment_of(self.at, self.size));
         self.report.entries += 1;
         self.report.bytes += header.size() as u64;
         self.epoch = header.epoch;
@@ -556,8 +567,12 @@ impl Recovery {
             return Advance::Again;
         }
         let bad = self.at;
-        let mut search = Search { bad, what, at: bad, first: None, found: 0, last_end: bad };
-        search.found += u64::from(self.stands_at(bad));
+        let here = self.stands_at(bad);
+        let header = here.flatten().filter(|header| header.end() <= segment_of(bad, self.size).plus(self.size));
+        let records = header.as_ref().map_or(0, records_of);
+        let here = (u64::from(here.is_some()), records);
+        let last_end = header.map_or(bad, |header| header.end());
+        let mut search = Search { bad, what, at: bad, first: None, found: 0, records: 0, last_end, here };
         if self.window.start <= bad && bad < self.window.end() {
             search.at = bad.plus(8);
         }
@@ -565,14 +580,16 @@ impl Recovery {
         Advance::Again
     }
 
-    /// Whether an entry of this log stands, or stood, at a place where none is whole.
-    fn stands_at(&self, at: Lsn) -> bool {
+    /// Whether an entry of this log stands, or stood, at a place where none is whole; and its header, if that is.
+    fn stands_at(&self, at: Lsn) -> Option<Option<Header>> {
         let Window { start, bytes } = &self.window;
         if at < *start || at >= self.window.end() {
-            return false;
+            return None;
         }
         let bytes = &bytes[at.since(*start) as usize..];
-        claims(bytes, at) && Header::decode(bytes, at).map_or(true, |header| header.epoch >= self.epoch)
+        let header = Header::decode(bytes, at).ok();
+        let fresh = header.as_ref().is_none_or(|header| header.epoch >= self.epoch);
+        (claims(bytes, at) && fresh).then_some(header)
     }
 }
 
@@ -610,6 +627,7 @@ impl Recovery {
         self.synced = self.synced.max(header.synced);
         search.first.get_or_insert(header.lsn);
         search.found += 1;
+        search.records += records_of(&header);
         search.last_end = header.end();
         if self.surveyed { self.decide() } else { Advance::Again }
     }
@@ -621,22 +639,30 @@ impl Recovery {
         };
         self.surveyed = true;
         self.window = Window::default();
-        let corrupt = self.synced > search.bad;
+        let corrupt = self.synced > search.bad || self.is_cut_short(&search);
         if corrupt {
             self.corrupt(search.bad, search.what);
         }
         match search.first.filter(|_| corrupt && self.mode == RecoveryMode::Skip) {
-            Some(next) => self.leave_out(next),
+            Some(next) => self.leave_out(next, search.here),
             None => self.cut(&search),
         }
         Advance::Again
     }
 
+    /// Whether the log comes to the end of a file that is not whole. A segment has its full size, synced, before the
+    /// first entry goes into it: no crash takes the rest away.
+    fn is_cut_short(&self, search: &Search) -> bool {
+        let short = |file: &File| file.bad.is_none() && file.len < self.size;
+        search.what == CUT_SHORT && self.files.get(&segment_of(search.bad, self.size)).is_some_and(short)
+    }
+
     /// The log goes on at `next`.
-    fn leave_out(&mut self, next: Lsn) {
-        self.used.insert(segment_of(next, self.size));
+    fn leave_out(&mut self, next: Lsn, (entries, records): (u64, u64)) {
+        self.use_segment(segment_of(next, self.size));
         if next > self.at {
             self.holes.insert(self.at, next);
+            self.lost(self.at, next.since(self.at), entries, records);
         }
         self.at = next;
         self.index.fence(next);
@@ -644,8 +670,12 @@ impl Recovery {
 
     fn cut(&mut self, search: &Search) {
         self.stage = Stage::Done;
-        self.report.cut_entries = search.found.max(u64::from(!self.whole));
+        let (entries, records) = (search.found + search.here.0, search.records + search.here.1);
+        self.report.cut_entries = entries.max(u64::from(!self.whole));
         self.report.cut_bytes = search.last_end.since(search.bad);
+        if self.report.cut_entries > 0 {
+            self.lost(search.bad, self.report.cut_bytes, self.report.cut_entries, records);
+        }
     }
 }
 
@@ -669,7 +699,7 @@ impl Recovery {
         self.report.unusable =
             self.files.iter().filter_map(bad).filter(|(first, _)| !self.used.contains(first)).collect();
         let unused = self.files.keys().copied().filter(|first| !self.used.contains(first));
-        let leftovers = unused.filter(|first| !ready(*first)).collect();
+        let leftovers = unused.filter(|first| !ready(*first)).chain(self.strangers).collect();
         let used = self.used.into_iter().collect();
         let segment = segment_of(self.end, self.size);
         self.report.end = (segment, self.end.since(segment));
@@ -708,35 +738,10 @@ impl Recovery {
     }
 }
 
-fn unknown_version(what: &str, version: u32) -> String {
-    format!("the {what} has format version {version}; this program knows version {FORMAT_VERSION}")
+fn records_of(header: &Header) -> u64 {
+    if header.kind == Kind::Batch { header.count.into() } else { 0 }
 }
 
-impl fmt::Display for RecoveryReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let RecoveryReport { log, segments, entries, records, bytes, .. } = self;
-        write!(f, "log {log}: {segments} segments, ")?;
-        match self.clean {
-            true => write!(f, "closed properly")?,
-            false => write!(f, "{entries} entries with {records} records in {bytes} bytes since the checkpoint")?,
-        }
-        if self.cut_entries > 0 {
-            let (segment, position) = self.end;
-            write!(f, "; cut {} unsynced entries after segment {segment}, byte {position}", self.cut_entries)?;
-        }
-        if self.segment_size != self.configured_size {
-            let (own, configured) = (self.segment_size, self.configured_size);
-            write!(f, "; its segments keep their size of {own} bytes, although {configured} are configured")?;
-        }
-        if self.orphans > 0 {
-            write!(f, "; {} batches belong to no partition", self.orphans)?;
-        }
-        for (segment, what) in &self.unusable {
-            write!(f, "; segment {segment} is not used: {what}")?;
-        }
-        for corruption in &self.corruptions {
-            write!(f, "; left out: {corruption}")?;
-        }
-        Ok(())
-    }
+fn unknown_version(what: &str, version: u32) -> String {
+    format!("the {what} has format version {version}; this program knows version {FORMAT_VERSION}")
 }

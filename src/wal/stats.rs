@@ -25,7 +25,7 @@ pub struct LogStats {
     /// Batches and bytes that cleaning wrote again.
     pub cleaned_batches: u64,
     pub cleaned_bytes: u64,
-    /// Bad places met by recovery and by cleaning.
+    /// Bad places met by recovery, by readers and by cleaning, each once.
     pub corruptions: u64,
     /// What recovery cut off the tail.
     pub cut_entries: u64,

@@ -31,10 +31,10 @@ fn backlogs_of_many_topics_together_keep_to_the_memory_bound_and_each_loss_is_co
             let value = [nth.to_be_bytes().to_vec(), vec![7; 10_000]].concat();
             publisher.publish(&topic(at), &value, &PublishOptions::at_most_once()).unwrap();
         }
-        let held = broker.metric("blipmq_memory_bytes", "");
+        let held = broker.sum("blipmq_memory_bytes", "");
         assert!(held <= MEMORY, "{held} bytes are held after round {nth}");
     }
-    let dropped = broker.metric("blipmq_messages_dropped_total", "");
+    let dropped = broker.sum("blipmq_messages_dropped_total", "");
     let mut received = 0;
     for (at, subscription) in subscriptions.iter_mut().enumerate() {
         let lost = broker.subscription(&topic(at as u64))["dropped"].as_u64().unwrap();
@@ -47,7 +47,7 @@ fn backlogs_of_many_topics_together_keep_to_the_memory_bound_and_each_loss_is_co
         }
     }
     assert_eq!(received + dropped as u64, TOPICS * MESSAGES);
-    assert_eq!(broker.metric("blipmq_messages_delivered_total", "") as u64, received);
+    assert_eq!(broker.sum("blipmq_messages_delivered_total", "") as u64, received);
 }
 
 fn large(nth: u64) -> BytesMut {
@@ -83,8 +83,8 @@ fn large_frames_that_begin_all_at_once_take_turns_and_none_is_lost() {
             let rest = [&half[said..], &frame[..]].concat();
             *frame = BytesMut::from(&rest[..]);
         }
-        eventually("some wait", || (broker.metric("blipmq_connections_held", "") > 0.0).then_some(()));
-        let held = broker.metric("blipmq_memory_bytes", "class=\"input\"");
+        eventually("some wait", || (broker.sum("blipmq_connections_held", "") > 0.0).then_some(()));
+        let held = broker.sum("blipmq_memory_bytes", "class=\"input\"");
         let one_read_each = (PUBLISHERS * 2 * 65_536) as f64;
         assert!(held <= MEMORY / 4.0 + one_read_each, "{held} bytes of input");
         std::thread::scope(|scope| {
@@ -101,7 +101,7 @@ fn large_frames_that_begin_all_at_once_take_turns_and_none_is_lost() {
                 subscription.ack(&message).unwrap();
             }
         });
-        eventually("nothing is held any more", || (broker.metric("blipmq_connections_held", "") == 0.0).then_some(()));
+        eventually("nothing is held any more", || (broker.sum("blipmq_connections_held", "") == 0.0).then_some(()));
     }
 }
 
@@ -117,10 +117,10 @@ fn a_large_frame_that_stalls_while_others_wait_is_given_up() {
         wire
     };
     let mut stalled: Vec<Wire> = (0..4).map(begin).collect();
-    eventually("some wait", || (broker.metric("blipmq_connections_held", "") > 0.0).then_some(()));
+    eventually("some wait", || (broker.sum("blipmq_connections_held", "") > 0.0).then_some(()));
     let client = broker.client();
     client.publish("stall", &vec![7; 200_000], &PublishOptions::at_least_once()).unwrap();
-    assert!(broker.metric("blipmq_refused_total", "memory_limit") > 0.0);
+    assert!(broker.sum("blipmq_refused_total", "memory_limit") > 0.0);
     eventually("those who had begun are closed", || stalled.iter_mut().any(Wire::has_ended).then_some(()));
 }
 
@@ -145,7 +145,7 @@ fn at_the_memory_bound_newcomers_are_refused_and_let_in_again_when_there_is_room
     let refused =
         eventually("somebody is refused", || blipmq::client::blocking::Client::connect(&broker.options()).err());
     assert!(matches!(&refused, ClientError::Refused { code: 429, .. }), "{refused}");
-    assert!(broker.metric("blipmq_refused_total", "memory_limit") > 0.0);
+    assert!(broker.sum("blipmq_refused_total", "memory_limit") > 0.0);
     client.ping().expect("who is in stays in");
     subscription.credit(1 << 20, 1 << 30).unwrap();
     let mut taken = 0;
@@ -170,7 +170,7 @@ fn connections_far_beyond_the_bound_wait_outside_and_take_no_descriptors() {
     eventually("they are refused a few at a time", || {
         let open = broker.descriptors();
         assert!(open <= most, "{open} descriptors, and {most} are the most");
-        (broker.metric("blipmq_refused_total", "connection_limit") >= 60.0).then_some(())
+        (broker.sum("blipmq_refused_total", "connection_limit") >= 60.0).then_some(())
     });
     for client in &clients {
         client.ping().unwrap();

@@ -186,7 +186,9 @@ fn a_checked_configuration_is_reported_with_what_power_loss_could_take_and_nothi
     assert!(!workspace.data().exists());
     assert_eq!(run(&["--validate-config", "--fsync-policy", "7"]).status.code(), Some(2));
     let version = run(&["--version"]);
-    assert_eq!(String::from_utf8(version.stdout).unwrap(), format!("blipmqd {}\n", env!("CARGO_PKG_VERSION")));
+    // The daemon of the tests is one that can have a bad day, and says so.
+    let expected = format!("blipmqd {} with faults\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(String::from_utf8(version.stdout).unwrap(), expected);
     assert_eq!(run(&["--help"]).status.code(), Some(0));
     assert_eq!(run(&["--no-such-flag"]).status.code(), Some(2));
 }

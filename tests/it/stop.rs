@@ -106,7 +106,7 @@ fn a_panic_anywhere_ends_the_process_with_exit_code_7_and_a_line() {
             Ok(mut broker) => {
                 if place == "http" {
                     broker
-                        .command_spawned(&["admin", "--admin-addr", &broker.metrics_address(), "health"])
+                        .command_spawned(&["admin", "--admin-addr", broker.metrics_address(), "health"])
                         .wait()
                         .unwrap();
                 }

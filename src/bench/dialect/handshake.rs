@@ -7,6 +7,8 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use crate::bench::failure::Failure;
+use crate::bench::stream::Stream;
+use crate::client::blocking::Tls;
 use crate::model::Limits;
 use crate::protocol::ErrorCode;
 use crate::protocol::native::frame::{FRAME_HEADER, LENGTH_FIELD, LENGTH_MIN};
@@ -31,14 +33,14 @@ pub fn connect(addr: &str) -> Result<TcpStream, Failure> {
 /// A connection whose answers are waited for one by one: nothing is read beyond them.
 #[derive(Debug)]
 pub struct Handshake {
-    stream: TcpStream,
+    stream: Stream,
     version: u8,
 }
 
 impl Handshake {
-    /// Connects, and speaks `version`.
-    pub fn open(addr: &str, key: &str, version: u8) -> Result<Handshake, Failure> {
-        let mut handshake = Handshake { stream: connect(addr)?, version };
+    /// Connects, and speaks `version`, within TLS if `tls` says how.
+    pub fn open(addr: &str, key: &str, version: u8, tls: Option<&Tls>) -> Result<Handshake, Failure> {
+        let mut handshake = Handshake { stream: Stream::new(connect(addr)?, addr, tls)?, version };
         handshake.ask(|out| command::hello(out, 1, version.into()))?;
         handshake.ask(|out| command::auth(out, 2, key))?;
         Ok(handshake)
@@ -77,7 +79,7 @@ impl Handshake {
     }
 
     /// The socket, for the load.
-    pub fn end(self) -> TcpStream {
+    pub fn end(self) -> Stream {
         self.stream
     }
 }

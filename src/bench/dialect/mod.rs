@@ -9,13 +9,12 @@ pub mod relay;
 pub mod v1;
 pub mod v2;
 
-use std::net::TcpStream;
-
 use bytes::BytesMut;
 
 use super::failure::Failure;
 use super::sink::Sink;
 use super::stencil::Stencil;
+use super::stream::Stream;
 use super::workload::Workload;
 
 /// Opens connections that speak one protocol. Opening blocks; what is opened does not.
@@ -31,7 +30,7 @@ pub trait Dialect {
 /// An open publisher.
 pub struct Publishing {
     /// After the handshake.
-    pub stream: TcpStream,
+    pub stream: Stream,
     /// Its batches.
     pub stencil: Stencil,
     /// What it does with answers.
@@ -43,7 +42,7 @@ pub struct Publishing {
 /// An open subscriber.
 pub struct Listening {
     /// After the handshake.
-    pub stream: TcpStream,
+    pub stream: Stream,
     /// What it does with deliveries.
     pub listen: Box<dyn Listen>,
 }

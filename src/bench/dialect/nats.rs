@@ -67,13 +67,13 @@ impl Dialect for Nats {
             bytes.extend_from_slice(b"\r\n");
         }
         let stencil = Stencil::new(Batch { bytes, stamps, number_at: None, checksum: None });
-        Ok(Publishing { stream: self.open("")?, stencil, hear: Box::new(Lines), acknowledged: false })
+        Ok(Publishing { stream: self.open("")?.into(), stencil, hear: Box::new(Lines), acknowledged: false })
     }
 
     fn subscriber(&self, topic: &str, _: &str, workload: &Workload) -> Result<Listening, Failure> {
         let stream = self.open(&format!("SUB {topic} 1\r\n"))?;
         let head = format!("MSG {topic} 1 {}\r\n", workload.size).into_bytes();
-        Ok(Listening { stream, listen: Box::new(Messages { head }) })
+        Ok(Listening { stream: stream.into(), listen: Box::new(Messages { head }) })
     }
 }
 

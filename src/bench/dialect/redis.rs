@@ -45,7 +45,12 @@ impl Dialect for Redis {
         let stamps = (0..workload.batch).map(|index| (index + 1) * one.len() - workload.size - 2).collect();
         let batch = Batch { bytes: one.repeat(workload.batch), stamps, number_at: None, checksum: None };
         let stream = connect(&self.addr)?;
-        Ok(Publishing { stream, stencil: Stencil::new(batch), hear: Box::new(Counts), acknowledged: false })
+        Ok(Publishing {
+            stream: stream.into(),
+            stencil: Stencil::new(batch),
+            hear: Box::new(Counts),
+            acknowledged: false,
+        })
     }
 
     fn subscriber(&self, topic: &str, _: &str, workload: &Workload) -> Result<Listening, Failure> {
@@ -59,7 +64,7 @@ impl Dialect for Redis {
         }
         let whole = spell(&[b"message", topic.as_bytes(), &vec![0; workload.size]]);
         let head = whole[..whole.len() - workload.size - 2].to_vec();
-        Ok(Listening { stream, listen: Box::new(Messages { head }) })
+        Ok(Listening { stream: stream.into(), listen: Box::new(Messages { head }) })
     }
 }
 

@@ -35,13 +35,13 @@ impl Dialect for RedisStream {
         let stamps = (0..workload.batch).map(|index| (index + 1) * one.len() - workload.size - 2).collect();
         let batch = Batch { bytes: one.repeat(workload.batch), stamps, number_at: None, checksum: None };
         let hear = Box::new(Added { batch: workload.batch as u64, added: 0 });
-        Ok(Publishing { stream: connect(&self.addr)?, stencil: Stencil::new(batch), hear, acknowledged: true })
+        Ok(Publishing { stream: connect(&self.addr)?.into(), stencil: Stencil::new(batch), hear, acknowledged: true })
     }
 
     fn subscriber(&self, topic: &str, _: &str, _: &Workload) -> Result<Listening, Failure> {
         let stream = connect(&self.addr)?;
         let entries = Entries { topic: topic.as_bytes().to_vec(), last: b"0".to_vec(), asked: false };
-        Ok(Listening { stream, listen: Box::new(entries) })
+        Ok(Listening { stream: stream.into(), listen: Box::new(entries) })
     }
 }
 

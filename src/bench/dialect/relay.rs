@@ -46,12 +46,17 @@ impl Dialect for Relay {
         let stamps = (0..workload.batch).map(|index| index * workload.size).collect();
         let batch = Batch { bytes, stamps, number_at: None, checksum: None };
         let stream = self.open(SENDS, topic)?;
-        Ok(Publishing { stream, stencil: Stencil::new(batch), hear: Box::new(Silence), acknowledged: false })
+        Ok(Publishing {
+            stream: stream.into(),
+            stencil: Stencil::new(batch),
+            hear: Box::new(Silence),
+            acknowledged: false,
+        })
     }
 
     fn subscriber(&self, topic: &str, _: &str, workload: &Workload) -> Result<Listening, Failure> {
         let stream = self.open(LISTENS, topic)?;
-        Ok(Listening { stream, listen: Box::new(Bare { size: workload.size }) })
+        Ok(Listening { stream: stream.into(), listen: Box::new(Bare { size: workload.size }) })
     }
 }
 

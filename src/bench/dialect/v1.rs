@@ -11,6 +11,7 @@ use crate::bench::sink::Sink;
 use crate::bench::stamp::STAMP;
 use crate::bench::stencil::{Batch, Stencil};
 use crate::bench::workload::Workload;
+use crate::client::blocking::Tls;
 use crate::model::{Limits, Qos};
 use crate::protocol::native::frame::{Split, split};
 use crate::protocol::native::response::{self, Response};
@@ -28,6 +29,8 @@ pub struct V1 {
     pub addr: String,
     /// The API key.
     pub key: String,
+    /// Whom to trust, if it speaks TLS.
+    pub tls: Option<Tls>,
 }
 
 impl Dialect for V1 {
@@ -36,7 +39,7 @@ impl Dialect for V1 {
     }
 
     fn publisher(&self, topic: &str, workload: &Workload) -> Result<Publishing, Failure> {
-        let handshake = Handshake::open(&self.addr, &self.key, 1)?;
+        let handshake = Handshake::open(&self.addr, &self.key, 1, self.tls.as_ref())?;
         Ok(Publishing {
             stream: handshake.end(),
             stencil: Stencil::new(publishes(topic, workload)),
@@ -49,7 +52,7 @@ impl Dialect for V1 {
         if workload.backlog > 0 {
             return Err(Failure::Usage("a backlog needs version 2: version 1 does not say what is published".into()));
         }
-        let mut handshake = Handshake::open(&self.addr, &self.key, 1)?;
+        let mut handshake = Handshake::open(&self.addr, &self.key, 1, self.tls.as_ref())?;
         let subscription = handshake.ask(|out| command::subscribe(out, 3, topic.as_bytes(), workload.qos))?;
         let polled = Polled { subscription, message_at: 3 + topic.len(), polls: VecDeque::new(), asked: 0 };
         Ok(Listening { stream: handshake.end(), listen: Box::new(polled) })

@@ -9,6 +9,7 @@ use crate::bench::sink::Sink;
 use crate::bench::stamp::STAMP;
 use crate::bench::stencil::{Batch, Stencil};
 use crate::bench::workload::Workload;
+use crate::client::blocking::Tls;
 use crate::model::record_batch::{self, BATCH_HEADER, BatchBuilder};
 use crate::model::{Limits, Offset, Qos, StartAt, SubscriptionMode, Timestamp};
 use crate::protocol::native::command::{self, BatchFor, PUBLISH_BATCH_HEAD};
@@ -35,6 +36,8 @@ pub struct V2 {
     pub addr: String,
     /// The API key.
     pub key: String,
+    /// Whom to trust, if it speaks TLS.
+    pub tls: Option<Tls>,
     /// Wall clock at the start of the run, in the batches.
     pub wall: Timestamp,
 }
@@ -45,7 +48,7 @@ impl Dialect for V2 {
     }
 
     fn publisher(&self, topic: &str, workload: &Workload) -> Result<Publishing, Failure> {
-        let mut handshake = Handshake::open(&self.addr, &self.key, 2)?;
+        let mut handshake = Handshake::open(&self.addr, &self.key, 2, self.tls.as_ref())?;
         handshake.ask(|out| command::alias(out, 3, 0, topic.as_bytes()))?;
         let acknowledged = workload.qos == Qos::AtLeastOnce;
         let said = BatchFor { qos: workload.qos, acknowledge: acknowledged, ..BatchFor::default() };
@@ -58,7 +61,7 @@ impl Dialect for V2 {
     }
 
     fn subscriber(&self, topic: &str, name: &str, workload: &Workload) -> Result<Listening, Failure> {
-        let mut handshake = Handshake::open(&self.addr, &self.key, 2)?;
+        let mut handshake = Handshake::open(&self.addr, &self.key, 2, self.tls.as_ref())?;
         let credit = if workload.backlog > 0 { 0 } else { CREDIT };
         let said = SubscribeWith {
             qos: workload.qos,

@@ -155,6 +155,8 @@ enum Debug {
     Pending,
     /// Percentiles of every path; of one path as text for HdrHistogram's plotter
     Latency { path: Option<String> },
+    /// Let the broker write the histograms of all paths to files
+    Dump,
 }
 
 /// What is done with an answer.
@@ -200,6 +202,7 @@ fn call(what: &What) -> Result<(Call, Show), Failure> {
         What::Drain => (Call::with("POST", "/api/v1/drain", &json!({})), Show::Object),
         What::Debug(Debug::Shards) => (Call::get("/debug/shards"), Show::List("items")),
         What::Debug(Debug::Pending) => (Call::get("/debug/pending"), Show::List("items")),
+        What::Debug(Debug::Dump) => (Call::with("POST", "/debug/dump", &json!({})), Show::Object),
         What::Debug(Debug::Latency { path: None }) => (Call::get("/debug/latency"), Show::Object),
         What::Debug(Debug::Latency { path: Some(path) }) => {
             (Call::get(format!("/debug/latency/{}", encoded(path))), Show::Text)
@@ -411,6 +414,7 @@ mod tests {
             "debug pending",
             "debug latency",
             "debug latency publish_ack",
+            "debug dump",
         ] {
             let call = said(words);
             let (path, query) = call.path.split_once('?').unwrap_or((&call.path, ""));

@@ -9,6 +9,7 @@ mod failure;
 mod fake_broker;
 mod http;
 mod key;
+mod key_place;
 mod message;
 mod output;
 mod ping;

@@ -27,6 +27,10 @@ pub enum Failure {
     #[error("{0}")]
     Local(String),
     #[error("{0}")]
+    Corrupt(String),
+    #[error("{0}")]
+    Unfinished(String),
+    #[error("{0}")]
     Bench(blipmq::bench::failure::Failure),
 }
 
@@ -40,7 +44,9 @@ Exit codes:
   4  no API key was found, or the broker does not accept it
   5  the time is up before everything asked for came
   6  bench: messages were lost
-  7  bench: an objective was missed";
+  7  bench: an objective was missed
+  8  wal: a log is corrupt
+  9  wal check --strict: there are unfinished bytes at a log's end";
 
 impl Failure {
     /// A failed connect: a refusal is the broker's word, anything else is about the way there.
@@ -59,6 +65,8 @@ impl Failure {
             Failure::Usage(_) => 2,
             Failure::Key(_) => 4,
             Failure::TooFew(_) => 5,
+            Failure::Corrupt(_) => 8,
+            Failure::Unfinished(_) => 9,
             Failure::Unreachable { .. } | Failure::Listener(..) => 3,
             Failure::Broker(error) => of(error),
         }
@@ -68,7 +76,7 @@ impl Failure {
 fn of(error: &ClientError) -> u8 {
     match error {
         _ if error.code() == Some(ErrorCode::Unauthenticated) => 4,
-        ClientError::GoAway { .. } | ClientError::Closed | ClientError::Io(_) => 3,
+        ClientError::GoAway { .. } | ClientError::Closed | ClientError::Tls(_) | ClientError::Io(_) => 3,
         ClientError::TimedOut => 5,
         _ => 1,
     }
@@ -106,6 +114,8 @@ mod tests {
             (Failure::Broker(ClientError::Closed), 3),
             (Failure::Broker(denied), 4),
             (Failure::TooFew(String::new()), 5),
+            (Failure::Corrupt(String::new()), 8),
+            (Failure::Unfinished(String::new()), 9),
         ];
         for (failure, code) in failures {
             assert_eq!(failure.exit_code(), code, "{failure:?}");

@@ -1,127 +1,129 @@
-//! `blipmq wal`: looks at the logs of a broker that is not running. Writes nothing.
+//! `blipmq wal`: the logs of a broker that is not running: checked, told, mended.
 
-use std::fs;
+mod check;
+mod mend;
+
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use blipmq::model::{FsyncPolicy, LogId, RecoveryMode};
-use blipmq::runtime::log_folder;
-use blipmq::wal::{LogOptions, Recovered, Recovery, RecoveryReport, RecoveryStep};
-use bytes::Bytes;
+use blipmq::model::{LogId, RecoveryMode};
+use blipmq::runtime::data_dir::{DataDir, Visit};
+use blipmq::runtime::stopped_log::StoppedLog;
 use clap::{Args, Subcommand};
-use serde_json::json;
 
 use super::failure::Failure;
 use super::output::Output;
 
-/// Look at the logs of a broker that is not running
+/// Look at the logs of a broker that is not running, and mend them
 #[derive(Args)]
+#[command(after_help = EXIT_CODES)]
 pub struct Arguments {
     #[command(subcommand)]
     what: What,
 }
 
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  the logs are good, or have been mended
+  1  a broker runs on them, they cannot be read or written, or the directory itself is damaged
+  2  wrong arguments
+  8  a log is corrupt; truncate and skip: cannot be mended, as it has another format version
+  9  check --strict: there are unfinished bytes at a log's end";
+
 #[derive(Subcommand)]
 enum What {
-    /// Read every entry and check every checksum; exit 1 at the first that is bad
+    /// Read every entry and check every checksum; exit 8 if a log is corrupt
+    ///
+    /// Unfinished bytes at a log's end are no corruption: they are what a crash leaves, written and not known to be
+    /// synced, and the next start cuts them off. Damage to the very last writes looks the same, and those may have
+    /// been acknowledged: under fsync_policy = "always" what the last syncs covered, under the others what their loss
+    /// window allows. --strict makes them a failure.
     Check {
-        /// The data directory
-        directory: PathBuf,
+        #[command(flatten)]
+        of: Of,
+        /// Exit 9 if there are unfinished bytes at a log's end
+        #[arg(long)]
+        strict: bool,
     },
     /// One line for each entry
     Dump {
-        /// The data directory
-        directory: PathBuf,
+        #[command(flatten)]
+        of: Of,
+    },
+    /// Cut a corrupt log at its first bad place, as recovery = "truncate" does
+    ///
+    /// What stands behind that place is lost. Damage before the last checkpoint is left out by itself: what the
+    /// checkpoint knows to be good stays. A log that is good stays as it is.
+    Truncate {
+        #[command(flatten)]
+        of: Of,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Leave bad places out of a corrupt log, as recovery = "skip" does
+    ///
+    /// What stands behind them stays. An unfinished end is cut off. A log that is good stays as it is.
+    Skip {
+        #[command(flatten)]
+        of: Of,
+        #[command(flatten)]
+        how: How,
     },
 }
 
+#[derive(Args)]
+struct Of {
+    /// The data directory: what wal_path names
+    directory: PathBuf,
+    /// Only this shard's log
+    #[arg(long, value_name = "N")]
+    shard: Option<u16>,
+}
+
+/// One of the three has to be said.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct How {
+    /// First copy what is affected into a new directory
+    #[arg(long, value_name = "DIR")]
+    backup: Option<PathBuf>,
+    /// Do it without a copy
+    #[arg(long)]
+    no_backup: bool,
+    /// Tell what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// The logs of an open directory.
+struct Logs {
+    logs: Vec<StoppedLog>,
+    _directory: DataDir,
+}
+
 pub fn run(arguments: &Arguments, output: &mut Output) -> Result<(), Failure> {
-    let (directory, dump) = match &arguments.what {
-        What::Check { directory } => (directory, false),
-        What::Dump { directory } => (directory, true),
-    };
-    let folders = log_folders(directory).map_err(|error| cannot_read(directory, &error))?;
-    if folders.is_empty() {
-        return Err(Failure::Local(format!("{}: no logs in it", directory.display())));
+    match &arguments.what {
+        What::Check { of, strict } => check::check(&of.open(Visit::Look)?, *strict, output),
+        What::Dump { of } => check::dump(&of.open(Visit::Look)?, output),
+        What::Truncate { of, how } => mend::run(of, how, RecoveryMode::Truncate, output),
+        What::Skip { of, how } => mend::run(of, how, RecoveryMode::Skip, output),
     }
-    for (log, folder) in folders {
-        look_at(log, &folder, dump, output)?;
-    }
-    Ok(())
 }
 
-fn log_folders(directory: &Path) -> io::Result<Vec<(LogId, PathBuf)>> {
-    let mut folders = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if let Some(log) = name.strip_prefix("shard-").and_then(|number| number.parse().ok()) {
-            folders.push((LogId(log), path));
+impl Of {
+    fn open(&self, visit: Visit) -> Result<Logs, Failure> {
+        let directory = DataDir::visit(&self.directory, visit)
+            .map_err(|failure| Failure::Local(format!("{}\n  {}", failure.what, failure.remedy)))?;
+        let wanted = |log: &LogId| self.shard.is_none_or(|shard| log.0 == shard);
+        let ids: Vec<LogId> = (0..directory.logs()).map(LogId).filter(wanted).collect();
+        if ids.is_empty() {
+            return Err(Failure::Usage(format!("there are only the shards 0 to {}", directory.logs() - 1)));
         }
+        let logs = ids.into_iter().map(|id| StoppedLog { id, folder: directory.log_folder(id) }).collect();
+        Ok(Logs { logs, _directory: directory })
     }
-    folders.sort();
-    Ok(folders)
 }
 
-fn look_at(log: LogId, folder: &Path, dump: bool, output: &mut Output) -> Result<(), Failure> {
-    let unreadable = |error: io::Error| cannot_read(folder, &error);
-    let (recovered, report) = recover(log, folder).map_err(unreadable)??;
-    let (mut entries, mut bytes) = (0u64, 0u64);
-    for segment in recovered.segments() {
-        let file = fs::read(log_folder::segment(folder, *segment)).map_err(unreadable)?;
-        for found in recovered.entries(log, *segment, Bytes::from(file)) {
-            let found = found.map_err(|corruption| Failure::Local(corruption.to_string()))?;
-            entries += 1;
-            bytes += found.body.len() as u64;
-            if dump {
-                let (header, body) = (format!("{:?}", found.header), found.body.len());
-                output.say(&format!("{header} body {body} bytes"), &json!({ "header": header, "body_bytes": body }))?;
-            }
-        }
-    }
-    let (records, cut) = (report.records, report.cut_bytes);
-    output.say(
-        &format!("log {log}: good, {entries} entries, {bytes} bytes; {cut} unfinished bytes at its end"),
-        &json!({ "log": log.0, "good": true, "entries": entries, "bytes": bytes, "records": records, "cut_bytes": cut }),
-    )
-}
-
-type Checked = Result<(Recovered, RecoveryReport), Failure>;
-
-/// As the broker would at its start, with `recovery = "refuse"`.
-fn recover(log: LogId, folder: &Path) -> io::Result<Checked> {
-    let found = log_folder::look(folder)?;
-    let options = LogOptions {
-        log,
-        segment_size: 64 << 20,
-        fsync: FsyncPolicy::None,
-        retention_ms: 0,
-        retention_bytes: 0,
-        low_water: 0,
-    };
-    let mut recovery = Recovery::new(&options, RecoveryMode::Refuse, found.checkpoint, found.segments);
-    while let RecoveryStep::Read { segment, position, len } = recovery.poll() {
-        let file = fs::File::open(log_folder::segment(folder, segment))?;
-        let mut bytes = vec![0; len];
-        let read = read_up_to(&file, &mut bytes, position)?;
-        bytes.truncate(read);
-        recovery.handle(Bytes::from(bytes));
-    }
-    Ok(recovery.finish().map_err(|corruption| Failure::Local(corruption.to_string())))
-}
-
-fn read_up_to(file: &fs::File, bytes: &mut [u8], position: u64) -> io::Result<usize> {
-    let mut done = 0;
-    while done < bytes.len() {
-        match file.read_at(&mut bytes[done..], position + done as u64)? {
-            0 => break,
-            read => done += read,
-        }
-    }
-    Ok(done)
-}
-
-fn cannot_read(path: &Path, error: &io::Error) -> Failure {
-    Failure::Local(format!("{}: {error}", path.display()))
+fn unreadable(path: &Path) -> impl Fn(io::Error) -> Failure + '_ {
+    move |error| Failure::Local(format!("{}: {error}", path.display()))
 }

@@ -164,6 +164,11 @@ impl Client {
     pub fn split(self) -> Result<Halves, ClientError> {
         let mut connection = self.link.into_connection()?;
         connection.flush()?;
+        if connection.is_tls() {
+            return Err(ClientError::Misuse(
+                "a connection with TLS has one state for both directions: it is not split",
+            ));
+        }
         Halves::new(connection)
     }
 
@@ -174,6 +179,7 @@ impl Client {
             connection.session.go_away(&GoAway { code: 0, retry_after_ms: 0, text: "" });
         }
         connection.flush()?;
+        connection.say_goodbye();
         let (mut stream, ..) = connection.into_parts()?;
         stream.shutdown(Shutdown::Write)?;
         stream.set_read_timeout(Some(Client::FAREWELL))?;

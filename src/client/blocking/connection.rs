@@ -10,6 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 
 use super::ConnectOptions;
 use super::mailbox::Mailboxes;
+use super::tls::TlsSide;
 use crate::client::{ClientError, ClientSession, SessionEvent};
 use crate::model::Instant;
 
@@ -31,6 +32,7 @@ pub(super) struct Link {
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: Arc<TcpStream>,
+    tls: Option<Box<TlsSide>>,
     pub(super) session: ClientSession,
     pub(super) mail: Mailboxes,
     write_timeout: Duration,
@@ -63,6 +65,7 @@ impl Link {
         let stream = Arc::new(connect(options)?);
         let connection = Connection {
             stream: stream.clone(),
+            tls: options.tls.as_ref().map(|tls| tls.connect(&options.addr)).transpose()?.map(Box::new),
             session: ClientSession::new(&options.session),
             mail: Mailboxes::default(),
             write_timeout: options.write_timeout,
@@ -70,7 +73,8 @@ impl Link {
         };
         let connection = Arc::new(Mutex::new(connection));
         let link = Link { stream, connection, clock: Clock::start(), answer_timeout: options.answer_timeout };
-        let ready = link.wait(Some(deadline), |connection| Ok(connection.session.is_ready().then_some(())))?;
+        let ready = link.wait(Some(deadline), |connection| Ok(connection.session.is_ready().then_some(())));
+        let ready = ready.map_err(|error| link.turn().explain(error))?;
         ready.ok_or(ClientError::TimedOut)?;
         Ok(link)
     }
@@ -154,12 +158,21 @@ impl Connection {
     /// Writes everything that is to be sent; while the broker does not read, reads what it says.
     pub(super) fn flush(&mut self) -> Result<(), ClientError> {
         let mut deadline = None;
-        while !self.session.outbox().is_empty() {
+        while !self.session.outbox().is_empty() || self.tls.as_ref().is_some_and(|tls| tls.wants_write()) {
             if self.ended {
                 return Err(self.mail.farewell());
             }
             let mut slices = [IoSlice::new(&[]); SLICES];
-            match (&*self.stream).write_vectored(self.session.outbox().slices(&mut slices)) {
+            let slices = self.session.outbox().slices(&mut slices);
+            let written = match &mut self.tls {
+                None => (&*self.stream).write_vectored(slices),
+                Some(tls) => tls.write(&self.stream, slices),
+            };
+            match written {
+                // TLS takes a little before its handshake is done, and then no more.
+                Ok(0) if self.tls.is_some() && !self.session.outbox().is_empty() => {
+                    self.await_writable(&mut deadline)?;
+                }
                 Ok(count) => {
                     self.session.outbox().sent(count);
                     deadline = None;
@@ -191,7 +204,7 @@ impl Connection {
     }
 
     fn receive_some(&mut self) -> Result<bool, ClientError> {
-        match (&*self.stream).read(self.session.inbox().room()) {
+        match self.read() {
             Ok(count) => {
                 self.ended |= count == 0;
                 self.session.inbox().filled(count);
@@ -199,6 +212,14 @@ impl Connection {
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(false),
             Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    fn read(&mut self) -> io::Result<usize> {
+        let room = self.session.inbox().room();
+        match &mut self.tls {
+            None => (&*self.stream).read(room),
+            Some(tls) => tls.read(&self.stream, room),
         }
     }
 
@@ -210,15 +231,41 @@ impl Connection {
     }
 
     /// The socket failed. What the broker said before it closed is a better reason than the reset that followed.
-    fn failed(&mut self, error: io::Error) -> ClientError {
+    fn failed(&mut self, mut error: io::Error) -> ClientError {
         self.ended = true;
-        while let Ok(count @ 1..) = (&*self.stream).read(self.session.inbox().room()) {
-            self.session.inbox().filled(count);
+        loop {
+            match self.read() {
+                Ok(count @ 1..) => self.session.inbox().filled(count),
+                Err(reason) if is_tls(&reason) => break error = reason,
+                _ => break,
+            }
         }
         match self.sort().map_or_else(|reason| reason, |()| self.mail.farewell()) {
-            ClientError::Closed => error.into(),
+            ClientError::Closed => of(error),
             reason => reason,
         }
+    }
+
+    /// Why there is no connection: a broker that does not speak TLS has no words for that.
+    fn explain(&self, error: ClientError) -> ClientError {
+        match error {
+            ClientError::Closed | ClientError::Io(_) if self.tls.as_ref().is_some_and(|tls| tls.is_handshaking()) => {
+                ClientError::Tls(format!("no handshake: {error}; perhaps the broker does not speak TLS on this port"))
+            }
+            error => error,
+        }
+    }
+
+    /// Says inside TLS, too, that nothing more comes.
+    pub(super) fn say_goodbye(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.say_goodbye(&self.stream);
+        }
+    }
+
+    /// Whether it is encrypted.
+    pub(super) fn is_tls(&self) -> bool {
+        self.tls.is_some()
     }
 
     /// The parts: the socket blocks again.
@@ -228,6 +275,15 @@ impl Connection {
         stream.set_nonblocking(false)?;
         Ok((stream, self.session, self.mail))
     }
+}
+
+/// An error of TLS comes in the guise of one of the socket.
+fn is_tls(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
+}
+
+fn of(error: io::Error) -> ClientError {
+    if is_tls(&error) { ClientError::Tls(error.to_string()) } else { error.into() }
 }
 
 fn connect(options: &ConnectOptions) -> Result<TcpStream, ClientError> {

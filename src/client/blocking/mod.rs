@@ -11,6 +11,7 @@ mod options;
 mod polled;
 mod publisher;
 mod subscription;
+mod tls;
 
 #[cfg(test)]
 mod test_broker;
@@ -25,3 +26,4 @@ pub use options::ConnectOptions;
 pub use polled::PolledSubscription;
 pub use publisher::Publisher;
 pub use subscription::Subscription;
+pub use tls::{Tls, TlsSide};

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Tls;
 use crate::client::SessionOptions;
 
 /// Where to connect to, and as whom.
@@ -10,6 +11,8 @@ pub struct ConnectOptions {
     /// Host and port.
     pub addr: String,
     pub session: SessionOptions,
+    /// Encrypted, if given.
+    pub tls: Option<Tls>,
     /// For each address that the host has, and for the handshake.
     pub connect_timeout: Duration,
     /// How long a call waits for its answer.
@@ -25,6 +28,7 @@ impl ConnectOptions {
         ConnectOptions {
             addr: addr.into(),
             session: SessionOptions::default(),
+            tls: None,
             connect_timeout: Duration::from_secs(5),
             answer_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(60),
@@ -35,6 +39,13 @@ impl ConnectOptions {
     #[must_use]
     pub fn api_key(mut self, key: &str) -> ConnectOptions {
         self.session.api_key = key.into();
+        self
+    }
+
+    /// Speaks TLS.
+    #[must_use]
+    pub fn tls(mut self, tls: Tls) -> ConnectOptions {
+        self.tls = Some(tls);
         self
     }
 

@@ -54,7 +54,7 @@ impl Checkers {
             committed: committed::Committed { fsync: rules.fsync, logged: rules.logged },
             published: published::Published,
             order: order::Order,
-            bounds: bounds::Bounds { in_flight_max: rules.in_flight_max, drops: rules.drops },
+            bounds: bounds::Bounds { in_flight_max: rules.in_flight_max, drops: rules.drops, grace: rules.grace },
             settled: settled::Settled { grace: rules.grace },
             expiry: expiry::Expiry { grace: rules.grace, waits: !rules.logged },
             rules,
@@ -106,13 +106,13 @@ impl Checkers {
             return Ok(());
         }
         if book.subs.of(delivery.sub).split {
-            book.subs.delivered(delivery);
+            book.subs.delivered(now, delivery);
             return Ok(());
         }
         self.settled.delivered(book, now, delivery)?;
         self.order.delivered(book, delivery)?;
-        self.bounds.attempt(book, delivery)?;
-        book.subs.delivered(delivery);
+        self.bounds.attempt(book, now, delivery)?;
+        book.subs.delivered(now, delivery);
         self.bounds.in_flight(book, now, delivery)
     }
 

@@ -66,7 +66,8 @@ impl Promise {
     /// Power is about to be lost.
     pub fn power_cut(&self, book: &Book, now: Instant, longest_sync: Duration) -> Checked {
         for (id, message) in book.messages.iter().filter(|(_, message)| exposed(message)) {
-            let age = now.since(message.acked.unwrap_or(now));
+            // While there is no process, nobody syncs.
+            let age = now.since(message.acked.unwrap_or(now)).saturating_sub(message.slept);
             let held = match self.fsync {
                 FsyncPolicy::Always => false,
                 FsyncPolicy::Interval(every) => age <= every + longest_sync * 2 + Duration::from_millis(10),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{FsyncPolicy, LogId, Lsn, ShardId};
+use crate::model::{FsyncPolicy, Instant, LogId, Lsn, ShardId};
 use crate::shard::{Event, Question};
 use crate::sim::plant::Plant;
 use crate::sim::process::Process;
@@ -25,6 +25,7 @@ impl World {
         }
         let now = self.now();
         self.lives += 1;
+        self.wake_from(now);
         let seed = self.dice.roll();
         let started = Process::start(&self.shape, &self.keys, &self.disk, now, (self.lives, seed));
         let (process, reports) = match started {
@@ -127,14 +128,23 @@ impl World {
         self.network.process_ended(now, power_lost);
         self.mesh.process_ended();
         self.replan_network();
+        self.ended_at = Some(now);
         self.scheduler.after(Duration::from_millis(self.dice.between(1, 50)), Happening::Start);
         Ok(())
+    }
+
+    /// While there was no process, nobody synced what was acknowledged.
+    fn wake_from(&mut self, now: Instant) {
+        let Some(since) = self.ended_at.take() else { return };
+        for (_, message) in self.book.messages.iter_mut().filter(|(_, message)| message.acked.is_some()) {
+            message.slept += now.since(since);
+        }
     }
 
     fn lose_power(&mut self) -> Checked {
         let now = self.now();
         if self.shape.fsync.is_some() {
-            self.checkers.power_cut(&self.book, now, self.disk.longest_sync)?;
+            self.checkers.power_cut(&self.book, now, self.disk.longest_sync(now))?;
         }
         self.disk.cut_power();
         self.ledger.power_cut_everywhere(&mut self.book.messages);

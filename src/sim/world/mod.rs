@@ -76,6 +76,8 @@ pub struct World {
     ended: Option<End>,
     /// When the process was asked to end by itself.
     draining: Option<Instant>,
+    /// When the last process ended.
+    ended_at: Option<Instant>,
     /// Where record batches stand: log, segment, position, length.
     bodies: Vec<(LogId, Lsn, u64, usize)>,
 }
@@ -147,6 +149,7 @@ impl World {
             quiet_since: None,
             ended: None,
             draining: None,
+            ended_at: None,
             bodies: Vec::new(),
             dice,
             shape,
@@ -358,7 +361,7 @@ impl World {
         if let Some(index) = busy {
             return Some(format!("client {index} has not finished: {:?}", self.clients[index]));
         }
-        if self.rotten { None } else { finish::Finish::owed(&self.book) }
+        if self.rotten { None } else { finish::Finish { grace: self.shape.grace() }.owed(&self.book) }
     }
 }
 

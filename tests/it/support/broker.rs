@@ -74,11 +74,29 @@ impl Workspace {
     }
 
     pub fn try_start(&self, keys: &str) -> Result<Broker, Ended> {
-        let file = self.path().join("blipmq.toml");
-        fs::write(&file, configuration(&self.data(), keys)).expect("the workspace takes files");
+        self.spawn(self.configured(keys))
+    }
+
+    /// A daemon with the stories' own configuration and `keys`, lines of TOML.
+    pub fn configured(&self, keys: &str) -> Command {
+        let file = self.configure(keys);
         let mut command = self.daemon();
         command.arg("--config").arg(&file);
-        self.spawn(command)
+        command
+    }
+
+    /// Writes the configuration file: what a reload reads.
+    pub fn configure(&self, keys: &str) -> PathBuf {
+        let file = self.path().join("blipmq.toml");
+        fs::write(&file, configuration(&self.data(), keys)).expect("the workspace takes files");
+        file
+    }
+
+    /// Writes a file for the configuration to name.
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let file = self.path().join(name);
+        fs::write(&file, text).expect("the workspace takes files");
+        file
     }
 
     /// Runs a daemon until it says where it listens, or ends.
@@ -239,47 +257,14 @@ impl Broker {
         let mut command = Command::new(COMMAND_LINE);
         let address = self.address.to_string();
         command.env_clear().env("BLIPMQ_API_KEY", KEY).env("BLIPMQ_ADDR", address).args(words);
+        command.env("BLIPMQ_ADMIN_ADDR", self.metrics_address());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().expect("the command can be run")
-    }
-
-    /// What is counted under this name, added up over its labels, or only where they hold this text.
-    #[track_caller]
-    pub fn metric(&self, name: &str, label: &str) -> f64 {
-        let scraped = self.scrape().expect("metrics are answered");
-        let series = scraped.lines().filter_map(|line| {
-            let (labels, value) = line.strip_prefix(name)?.rsplit_once(' ')?;
-            let wanted = (labels.is_empty() || labels.starts_with('{')) && labels.contains(label);
-            wanted.then(|| value.parse::<f64>().expect("a number"))
-        });
-        series.sum()
-    }
-
-    /// Where metrics and admin are.
-    pub fn metrics_address(&self) -> String {
-        let url = self.lines.iter().find_map(|line| line.strip_prefix("metrics ")).expect("it says where").trim();
-        url.trim_start_matches("http://").trim_end_matches("/metrics").to_owned()
-    }
-
-    fn scrape(&self) -> std::io::Result<String> {
-        use std::io::{Read, Write};
-        let host = &self.metrics_address();
-        let mut stream = std::net::TcpStream::connect(host)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        write!(stream, "GET /metrics HTTP/1.1\r\nHost: {host}\r\n\r\n")?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text)?;
-        Ok(text)
     }
 
     /// Files and sockets that the process has open.
     pub fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("the broker runs").count()
-    }
-
-    /// Of the process, while it runs.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
     }
 
     /// Memory of the process, as the kernel counts it.
@@ -288,6 +273,10 @@ impl Broker {
         let text = fs::read_to_string(file).expect("the broker runs");
         let pages: usize = text.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a number of pages");
         pages * 4096
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn signal(&self, signal: Signal) {

@@ -143,6 +143,14 @@ impl Wire {
         }
     }
 
+    /// The next frame is a NACK of this request; gives its code.
+    #[track_caller]
+    pub fn frame_is_nack(&mut self, correlation: u64) -> u16 {
+        let (came, code, text) = self.nack();
+        assert_eq!(came, correlation, "{text}");
+        code
+    }
+
     /// The next frame is a NACK; gives its correlation id, code and text.
     #[track_caller]
     pub fn nack(&mut self) -> (u64, u16, String) {

@@ -1,0 +1,8 @@
+//! Fuzzes checkpoint files.
+
+#![no_main]
+
+#[path = "../targets/mod.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::image::checkpoint(data));

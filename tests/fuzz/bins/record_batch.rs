@@ -1,0 +1,8 @@
+//! Fuzzes record batches.
+
+#![no_main]
+
+#[path = "../targets/mod.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::bytes::record_batch(data));
