@@ -74,7 +74,8 @@ fn serve(config: &Config) -> Result<(), Failure> {
     let broker = prepared.start(makers, tls.clone())?;
     let (control, gauges, clock) = (broker.control.clone(), broker.gauges.clone(), broker.clock);
     let patience = broker.patience.clone();
-    let reloader = Reloader::new(config.clone(), own, tls, logs, control.clone(), desk.clone(), patience);
+    let doorkeeper = broker.doorkeeper.clone();
+    let reloader = Reloader::new(config.clone(), own, tls, logs, control.clone(), desk.clone(), patience, doorkeeper);
     let reloader = Arc::new(reloader);
     // Nobody else sets it.
     let _ = ends.set(Ends { reports: broker.reports(), reloader: reloader.clone() });

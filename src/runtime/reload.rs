@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::control::Control;
 use super::desk::{Desk, Terms as DeskTerms};
+use super::doorkeeper::Doorkeeper;
 use super::logging;
 use super::preflight;
 use super::run::Patience;
@@ -30,6 +31,7 @@ pub struct Reloader {
     control: Control,
     desk: Arc<Desk>,
     patience: Patience,
+    doorkeeper: Arc<Doorkeeper>,
 }
 
 /// Everything that was read again and found right; nothing has changed yet.
@@ -51,9 +53,10 @@ impl Reloader {
         control: Control,
         desk: Arc<Desk>,
         patience: Patience,
+        doorkeeper: Arc<Doorkeeper>,
     ) -> Reloader {
         let shards = control.shards();
-        Reloader { config: Mutex::new(config), own, tls, shards, logs, control, desk, patience }
+        Reloader { config: Mutex::new(config), own, tls, shards, logs, control, desk, patience, doorkeeper }
     }
 
     /// Reads everything again. The names of the keys that changed, or why nothing did.
@@ -110,6 +113,7 @@ impl Reloader {
             let _ = logging::set_filter(&logging::wanted(&config.log_level));
         }
         self.patience.set(config.shutdown_timeout);
+        self.doorkeeper.allow(config.limits.connections_max);
         self.desk.change(desk_terms(&config, &keys, self.shards));
         let terms = Box::new(terms(&config, keys, self.shards, self.logs));
         let answers = self.control.ask_all(&Question::Reload(terms), PATIENCE);

@@ -98,6 +98,9 @@ pub struct Conn {
     pub session: Session,
     /// The beginning of a frame whose rest has not arrived.
     pub partial: BytesMut,
+    /// What its input counts for in the shard's memory: what is unread, or what is set aside for the frame that is
+    /// coming in; and how much of that counts as a large frame.
+    pub counted: (usize, usize),
     /// Received and not handled, because of `hold`.
     pub unread: BytesMut,
     pub hold: Option<Hold>,
@@ -121,6 +124,8 @@ pub enum Hold {
     Queue(usize),
     /// The shard is at its memory bound.
     Memory,
+    /// A large frame has begun, and there is no memory yet for all of it.
+    Frame,
     /// On its way to another shard, when its output is sent.
     Moving(ShardId),
     /// Its replies are not read.
