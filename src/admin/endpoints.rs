@@ -2,7 +2,7 @@
 
 use super::request::Method::{Delete, Get, Post, Put};
 use super::route::{Access::Admin, Access::Open, Endpoint, Field, Form};
-use super::{connections, dead_letters, debug, operate, public, subscriptions, topics};
+use super::{backup, connections, dead_letters, debug, operate, public, subscriptions, topics};
 
 const AFTER: Field = field("after", Form::Text, "What the page before said in `next`.");
 const LIMIT: Field = field("limit", Form::Number, "How many at most: 1 to 1000, 100 if not said.");
@@ -147,6 +147,21 @@ pub const ENDPOINTS: &[Endpoint] = &[
         body: &[BEFORE],
         plan: topics::purge,
         ..get("/api/v1/dead-letters/{topic}/purge", "Delete dead letters, oldest first", "Purged")
+    },
+    Endpoint {
+        method: Put,
+        plan: backup::begin,
+        ..get("/api/v1/backups/{id}", "Cut all logs, and keep what is cut until it is copied", "Backup")
+    },
+    Endpoint {
+        method: Post,
+        plan: backup::renew,
+        ..get("/api/v1/backups/{id}/renew", "Keep it for another minute", "Done")
+    },
+    Endpoint {
+        method: Delete,
+        plan: backup::end,
+        ..get("/api/v1/backups/{id}", "The backup is made, or given up: what was cut may go", "Done")
     },
     Endpoint { plan: operate::log_filter, ..get("/api/v1/log-filter", "What is logged", "LogFilter") },
     Endpoint {

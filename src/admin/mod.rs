@@ -3,7 +3,8 @@
 //! ```text
 //! request      bytes -> Request
 //! route        Request -> Plan         by the table in `endpoints`, each served by one of
-//!                                      public, topics, subscriptions, connections, dead_letters, operate, debug
+//!                                      public, topics, subscriptions, connections, dead_letters, backup, operate,
+//!                                      debug
 //! plan         what to ask the shards, or the process, and how to go on        -> Response
 //! figures      what one scrape has gathered (`gather`)                        -> health, metrics
 //! registry     THE TABLE of metrics, each a `metric`   -> exposition (Prometheus text), page (the manual)
@@ -13,6 +14,7 @@
 //! ```
 
 pub mod alerts;
+mod backup;
 mod connections;
 pub mod dashboard;
 mod dead_letters;

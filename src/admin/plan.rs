@@ -110,6 +110,7 @@ fn rows(replies: Vec<Reply>) -> Result<Vec<Row>, Problem> {
     let mut all = Vec::new();
     for reply in replies {
         match reply.answer {
+            Some(Answer::Done) => {}
             Some(Answer::Rows(rows)) => all.extend(rows),
             Some(Answer::Object(value)) => all.push(Row { key: format!("{:05}", reply.shard.0), value }),
             Some(Answer::Refused { code, text }) => return Err(Problem::refused(code, text)),

@@ -18,6 +18,8 @@ pub struct Context<'a> {
     /// What placement divides by.
     pub logs: u16,
     pub keys: &'a KeyRing,
+    /// Where the logs are, as whoever is on this machine finds them.
+    pub data_dir: &'a str,
     /// The listener is bound to a loopback address: whoever reaches it is on this machine.
     pub on_loopback: bool,
     /// Topics that get metrics of their own.

@@ -142,6 +142,17 @@ const OBJECTS: &[(&str, Fields)] = &[
             ("*purged", "integer"),
         ],
     ),
+    ("Backup", &[("data_dir", "string"), ("logs", "[BackupLog]")]),
+    (
+        "BackupLog",
+        &[
+            ("log", "integer"),
+            ("end", "integer"),
+            ("segment_size", "integer"),
+            ("segments", "[integer]"),
+            ("checkpoint", "string"),
+        ],
+    ),
     ("LogFilter", &[("filter", "string")]),
     ("Reloaded", &[("changed", "[string]")]),
     ("Dumped", &[("files", "[string]")]),

@@ -151,6 +151,7 @@ impl World {
             shards: SHARDS,
             logs: SHARDS,
             keys: &self.keys,
+            data_dir: "/var/lib/blipmq",
             on_loopback: self.on_loopback,
             metrics_per_topic: 10,
         };
@@ -323,6 +324,9 @@ fn every_endpoint_is_there_once_and_answers_as_described() {
             "log-filter" if endpoint.method == Method::Put => json!({ "filter": "debug" }),
             _ => Value::Null,
         };
+        if endpoint.path.starts_with("/api/v1/backups/") && endpoint.method != Method::Put {
+            assert_eq!(world.call("PUT", "/api/v1/backups/0:0.1", &Value::Null).0, 200);
+        }
         let forced = endpoint.query.iter().any(|field| field.name == "force");
         let path = if forced { format!("{path}?force") } else { path };
         let (status, _) = world.call(endpoint.method.name(), &path, &body);

@@ -1,5 +1,13 @@
 //! The manual.
 
+#[doc = include_str!("overview.md")]
+pub mod overview {}
+#[doc = include_str!("architecture.md")]
+pub mod architecture {}
+#[doc = include_str!("benchmarking.md")]
+pub mod benchmarking {}
+#[doc = include_str!("checklist.md")]
+pub mod checklist {}
 #[doc = include_str!("client.md")]
 pub mod client {}
 #[doc = include_str!("comparison.md")]
@@ -16,6 +24,8 @@ pub mod metrics {}
 pub mod operating {}
 #[doc = include_str!("protocol.md")]
 pub mod protocol {}
+#[doc = include_str!("recovery.md")]
+pub mod recovery {}
 #[doc = include_str!("runbooks.md")]
 pub mod runbooks {}
 #[doc = include_str!("security.md")]

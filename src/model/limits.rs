@@ -65,6 +65,8 @@ impl Limits {
     pub const DENIAL_MAX: Duration = Duration::from_secs(5);
     /// After so long without a wrong key an address is forgotten.
     pub const OFFENCE: Duration = Duration::from_secs(60);
+    /// How long a backup keeps segments from going without a word of whoever copies them. Beyond: it is over.
+    pub const BACKUP_LEASE: Duration = Duration::from_secs(60);
     /// Times one connection is moved to another shard before it stays where it is.
     pub const MOVES_MAX: u8 = 1;
 }

@@ -70,7 +70,7 @@ fn serve(config: &Config) -> Result<(), Failure> {
     let ends: Arc<OnceLock<Ends>> = Arc::default();
     let terms = desk_terms(config, &ring, shards, expiry_s);
     let on_loopback = config.metrics_addr.is_loopback();
-    let (data_dir, hdr_dir) = (config.wal_path.clone(), config.hdr_folder());
+    let (data_dir, hdr_dir) = (prepared.directory().path().to_owned(), config.hdr_folder());
     let desk = Arc::new(Desk::new(on_loopback, data_dir, hdr_dir, terms, take_orders(ends.clone())));
     http::start(door, desk.clone()).map_err(no_thread)?;
     let makers = makers(config, &prepared, ring);

@@ -126,6 +126,7 @@ impl Desk {
             shards: shards.as_ref().map_or(0, |shards| shards.control.shards() as u16),
             logs: shards.as_ref().map_or(0, |shards| shards.logs),
             keys: &terms.keys,
+            data_dir: &self.data_dir.to_string_lossy(),
             on_loopback: self.on_loopback,
             metrics_per_topic: terms.metrics_per_topic,
         };

@@ -39,6 +39,7 @@ impl Core {
         }
         let ordered = match question {
             AdminQuestion::Messages { topic, first, most } => return self.show(token, topic, first, most),
+            AdminQuestion::Backup { id, step } => return self.backup(token, &id, step),
             AdminQuestion::Replay { topic, first, end, most } => return self.replay(token, topic, first, end, most),
             AdminQuestion::SetTopic { topic, ttl_ms } => self.set_topic(&topic, ttl_ms),
             AdminQuestion::DeleteTopic { topic, force } => self.delete_topic(&topic, force),

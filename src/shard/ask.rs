@@ -74,6 +74,21 @@ pub enum AdminQuestion {
     CloseConnection { conn: ConnId },
     /// What waits on this shard, and for what: one row.
     Pending,
+    /// One step of a backup. One at a time; whoever makes it has chosen the name.
+    Backup { id: String, step: BackupStep },
+}
+
+/// The steps of a backup, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BackupStep {
+    /// Settle nothing more that another shard has the dead letter of.
+    Hold,
+    /// When every shard holds: cut all logs. Answered with what to copy when that is durable.
+    Cut,
+    /// Still copying. Without a word for [`Limits::BACKUP_LEASE`] a backup is over.
+    Renew,
+    /// Done: what was cut may go.
+    End,
 }
 
 /// Rows after a key, in its order.

@@ -118,6 +118,9 @@ impl Core {
 
     /// The dead letter is safe: the record is settled. Or it was refused: the burial is tried again.
     pub(super) fn grave_closed(&mut self, grave: u64, ok: bool) {
+        if self.holds_burial(grave, ok) {
+            return;
+        }
         let Some(Grave { subscription, serial, first, end }) = self.graves.remove(&grave) else {
             return self.replay_closed(grave, ok);
         };

@@ -104,6 +104,7 @@ pub struct Core {
     pub(super) orders: super::admin::Orders,
     pub(super) offenders: Offenders,
     pub(super) denial_log: Seldom,
+    pub(super) backup: super::backup::Backup,
 }
 
 impl Core {
@@ -148,6 +149,7 @@ impl Core {
             orders: Default::default(),
             offenders: Offenders::default(),
             denial_log: Seldom::default(),
+            backup: Default::default(),
             options,
         };
         for (id, log) in logs {
@@ -193,6 +195,8 @@ impl Core {
         self.release_holds();
         self.deliver_ready();
         self.trim_volatile();
+        self.poll_backup();
+        self.log_last_cursors();
         self.poll_logs();
         self.flush_links();
         self.move_idle();

@@ -77,6 +77,14 @@ impl Core {
         }
     }
 
+    /// While a log closes, acknowledgements still come. Its last checkpoint knows that what they settled may go; so it
+    /// has to know the cursors, too, or the next start takes it for lost to retention.
+    pub(super) fn log_last_cursors(&mut self) {
+        if self.drain.phase == Phase::Closing {
+            self.log_cursors();
+        }
+    }
+
     /// Nothing waits for its commit or for a commit's word, and nothing delivered waits for its acknowledgement.
     fn is_quiet(&self) -> bool {
         let committed = self.logs.iter().all(|log| log.waiting.is_empty() && log.confirmations.is_empty());

@@ -1,4 +1,5 @@
-//! What is done once a second: retention, expiry, sessions nobody came back for, topics nobody uses.
+//! What is done once a second: retention, expiry, sessions nobody came back for, topics nobody uses, backups that are
+//! not ended.
 
 use super::Core;
 use crate::broker::Durability;
@@ -8,6 +9,7 @@ impl Core {
     pub(super) fn keep_house(&mut self) {
         self.end_sessions();
         self.offenders.forget(self.now);
+        self.forget_backup();
         for index in 0..self.logs.len() {
             for (id, start) in self.logs[index].log.retain(self.now) {
                 self.raise_start(index, id, start);

@@ -3,14 +3,15 @@
 //! The way of a message is four files: `receive` (bytes to requests), `publish` (into a partition and its log),
 //! `commit` (acknowledged and released), `deliver` (out, against credit). Beside them: `subscribe`, `settle` and
 //! `poll` (what clients say of deliveries), `routing`, `mesh` and `letter` (other shards), `pressure` (who has to
-//! wait), `confirm` (who subscribes is told when the log has it), `bury` (dead letters), `idempotence`, `timers`,
-//! `housekeeping`, `restore`, `drain`, `reload`, `query`. A core opens
-//! nothing, sleeps never and reads no clock.
+//! wait), `confirm` (who subscribes is told when the log has it), `bury` (dead letters), `backup`, `idempotence`,
+//! `timers`, `housekeeping`, `restore`, `drain`, `reload`, `query`. A core opens nothing, sleeps never and reads no
+//! clock.
 
 mod admin;
 mod admin_read;
 mod admin_replay;
 pub mod ask;
+mod backup;
 mod bury;
 mod commit;
 mod confirm;
@@ -44,7 +45,7 @@ pub mod subscribe;
 mod timers;
 
 pub use self::core::{Core, CoreOptions};
-pub use ask::{AdminQuestion, Answer, Page, Question, Row, Terms};
+pub use ask::{AdminQuestion, Answer, BackupStep, Page, Question, Row, Terms};
 pub use event::{Action, Arrival, Carry, Crowd, Disconnect, Event};
 pub use latency::Latency;
 pub use letter::Letter;

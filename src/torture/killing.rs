@@ -125,21 +125,30 @@ impl<P: Plan> Killing<P> {
 
     /// A daemon that may not start.
     pub fn attempt(&mut self) -> Result<Outcome, Failure> {
-        let command = self.command();
-        let outcome = self.workspace.launch(command)?.outcome()?;
+        let outcome = self.outcome()?;
         if let Outcome::Serves(daemon) = &outcome {
             self.let_in(daemon)?;
         }
         Ok(outcome)
     }
 
+    fn outcome(&mut self) -> Result<Outcome, Failure> {
+        let command = self.command();
+        self.workspace.launch(command)?.outcome()
+    }
+
     /// Starts the next daemon and waits until it ends by itself, however far it comes: its exit code and the end of its
     /// log. `None`: it does not end.
     pub fn until_it_ends(&mut self) -> Result<Option<(i32, String)>, Failure> {
-        let ended = match self.attempt()? {
+        let ended = match self.outcome()? {
             Outcome::Ended(status, log) => Some((status, log)),
             Outcome::Serves(mut daemon) => {
+                let seen = self.let_in(&daemon);
                 let status = daemon.wait(PATIENCE)?;
+                // One that ends before it can be looked at is looked at when it is there again.
+                if status.is_none() {
+                    seen?;
+                }
                 self.crowd.leave();
                 self.ended = Ended { at: Instant::now(), clean: false };
                 status.map(|status| (status, daemon.last_words()))

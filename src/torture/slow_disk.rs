@@ -83,8 +83,8 @@ fn slow(workspace: &Workspace, delay: u64, duration: Duration, verdict: &mut Ver
         ("fsync_policy", "always".to_owned()),
         ("cores", "2".into()),
         ("memory_limit", MEMORY.to_string()),
-        ("segment_bytes", "4 MiB".into()),
-        ("max_frame_bytes", "1 MiB".into()),
+        ("segment_bytes", "1 MiB".into()),
+        ("max_frame_bytes", "256 KiB".into()),
         ("max_tail_bytes", "8 MiB".into()),
         ("max_log_backlog_bytes", "4 MiB".into()),
         ("max_mesh_bytes", "1 MiB".into()),
@@ -96,7 +96,7 @@ fn slow(workspace: &Workspace, delay: u64, duration: Duration, verdict: &mut Ver
     let load = Arc::new(Load::default());
     let before = daemon.usage()?.rss_bytes;
     let threads = load.start(&daemon.addr)?;
-    let most = watch(&daemon, duration)?;
+    let (most, duration) = load.watch(&daemon, duration)?;
     // Those who wait for a slow answer go on waiting: the daemon is killed under them.
     load.over.store(true, Ordering::Relaxed);
     daemon.kill()?;
@@ -116,17 +116,6 @@ fn slow(workspace: &Workspace, delay: u64, duration: Duration, verdict: &mut Ver
     Ok(())
 }
 
-/// The most memory that was resident.
-fn watch(daemon: &Daemon, duration: Duration) -> Result<u64, Failure> {
-    let deadline = Instant::now() + duration;
-    let mut most = 0;
-    while Instant::now() < deadline {
-        most = most.max(daemon.usage()?.rss_bytes);
-        sleep(LOOK);
-    }
-    Ok(most)
-}
-
 impl Load {
     fn start(self: &Arc<Self>, addr: &str) -> Result<Vec<JoinHandle<()>>, Failure> {
         let options = ConnectOptions::new(addr).api_key(KEY).answer_timeout(PATIENCE).write_timeout(PATIENCE);
@@ -138,6 +127,18 @@ impl Load {
         threads.push(self.run(&options, |load, client| load.publish_volatile(client))?);
         threads.push(self.run(&options, |load, client| load.ping(client))?);
         Ok(threads)
+    }
+
+    /// The most memory that was resident, and how long it was watched: longer where the first segment is not even ready.
+    fn watch(&self, daemon: &Daemon, duration: Duration) -> Result<(u64, Duration), Failure> {
+        let began = Instant::now();
+        let mut most = 0;
+        let waits = || began.elapsed() < PATIENCE && self.acknowledged.load(Ordering::Relaxed) == 0;
+        while began.elapsed() < duration || waits() {
+            most = most.max(daemon.usage()?.rss_bytes);
+            sleep(LOOK);
+        }
+        Ok((most, began.elapsed()))
     }
 
     /// What ends with the daemon ends well.

@@ -74,6 +74,8 @@ impl Recovered {
 
     /// Walks over a segment, of which `bytes` is the whole file.
     pub fn entries(&self, log: LogId, segment: Lsn, bytes: Bytes) -> SegmentEntries<'_> {
+        // As recovery and the log read it: what is not a whole block at the end of a file that was cut is nothing.
+        let bytes = bytes.slice(..bytes.len() / BLOCK * BLOCK);
         let walk = self.walk(&bytes, segment, segment.plus(BLOCK as u64));
         SegmentEntries { recovered: self, log, segment, bytes, walk }
     }

@@ -367,6 +367,63 @@ fn what_was_told_of_headers_and_of_the_last_entry_is_not_told_again() {
 }
 
 #[test]
+fn a_file_that_ends_where_the_log_does_is_told_once() {
+    let (device, sent) = killed(6, 300);
+    let end = sent.last().unwrap().end.0 as usize;
+    for blocks in 0..3 {
+        let cut = end.next_multiple_of(BLOCK) + blocks * BLOCK + 10;
+        let mut cut_short = device.clone();
+        cut_short.segments.get_mut(&Lsn(0)).unwrap().truncate(cut);
+        for mode in [RecoveryMode::Truncate, RecoveryMode::Skip] {
+            let (recovered, report) = cut_short.recover(&options(FsyncPolicy::Always), mode).unwrap();
+            assert_eq!(report.corruptions.len(), usize::from(blocks == 0));
+            let mut mended = cut_short.clone();
+            mended.checkpoint = Some(recovered.checkpoint(LogId(3)));
+            assert_eq!(check_prefix(&mut back(mended, RecoveryMode::Refuse), &sent, &[P]), 6);
+        }
+    }
+}
+
+/// Mended as `blipmq wal` does; what comes back then, with `refuse`.
+fn mended(device: &Device, mode: RecoveryMode) -> Vec<u64> {
+    let (mut recovered, _) = device.recover(&options(FsyncPolicy::Always), mode).unwrap();
+    for segment in recovered.segments().to_vec() {
+        recovered.leave_out(LogId(3), segment, Bytes::from(device.segments[&segment].clone()));
+    }
+    let mut mended = device.clone();
+    recovered.leftovers().iter().for_each(|leftover| drop(mended.segments.remove(leftover)));
+    mended.checkpoint = Some(recovered.checkpoint(LogId(3)));
+    let (recovered, report) =
+        mended.recover(&options(FsyncPolicy::Always), RecoveryMode::Refuse).expect("it is mended");
+    assert_eq!(report.cut_entries, 0);
+    for segment in recovered.segments() {
+        let bytes = Bytes::from(mended.segments[segment].clone());
+        assert!(recovered.entries(LogId(3), *segment, bytes).all(|entry| entry.is_ok()));
+    }
+    offsets(&mut back(mended, RecoveryMode::Refuse))
+}
+
+#[test]
+fn a_file_cut_anywhere_is_mended_for_good() {
+    for groups in [37, 45] {
+        let (device, sent) = killed(groups, 1900);
+        let last = Lsn((sent.last().unwrap().end.0 - 1) / SEGMENT * SEGMENT);
+        for (segment, from) in [(Lsn(0), SEGMENT / 2), (last, 4096)] {
+            for cut in (from..SEGMENT).step_by(499) {
+                let mut device = device.clone();
+                device.segments.get_mut(&segment).unwrap().truncate(cut as usize);
+                let blocks = segment.plus(cut / BLOCK as u64 * BLOCK as u64);
+                let whole = |sent: &&Sent| sent.end <= blocks || start_of(sent) >= segment.plus(SEGMENT);
+                let kept: Vec<u64> = sent.iter().filter(whole).map(|sent| sent.base.0).collect();
+                assert_eq!(mended(&device, RecoveryMode::Skip), kept, "{segment} cut at {cut}");
+                let truncated = mended(&device, RecoveryMode::Truncate);
+                assert!(kept.starts_with(&truncated), "{segment} cut at {cut}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_file_without_a_place_in_the_log_is_told_once_and_removed() {
     let (mut device, sent) = killed(6, 300);
     device.segments.insert(Lsn(SEGMENT + 4096), vec![7; 5000]);

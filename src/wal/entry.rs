@@ -155,6 +155,7 @@ pub fn entry_size(body: usize) -> usize {
 const AT_CRC: usize = 4;
 const AT_LSN: usize = 8;
 const AT_SYNCED: usize = 16;
+const AT_EPOCH: usize = 24;
 const AT_KIND: usize = 28;
 const AT_FLAGS: usize = 29;
 /// What of a batch the entry's header vouches for: all that the batch's own checksum leaves out, and that checksum.
@@ -187,6 +188,11 @@ pub fn claims(bytes: &[u8], lsn: Lsn) -> bool {
     bytes.len() >= ENTRY_HEADER && u64_at(bytes, AT_LSN) == lsn.0
 }
 
+/// The epoch that bytes with a [`claims`] say, whether or not they are whole.
+pub fn claimed_epoch(bytes: &[u8]) -> u32 {
+    u32_at(bytes, AT_EPOCH)
+}
+
 impl Header {
     /// The header's bytes, to be completed by [`seal`].
     pub fn encode(&self) -> [u8; ENTRY_HEADER] {
@@ -194,7 +200,7 @@ impl Header {
         bytes[..4].copy_from_slice(&self.length.to_le_bytes());
         bytes[AT_LSN..16].copy_from_slice(&self.lsn.0.to_le_bytes());
         bytes[AT_SYNCED..24].copy_from_slice(&self.synced.0.to_le_bytes());
-        bytes[24..28].copy_from_slice(&self.epoch.to_le_bytes());
+        bytes[AT_EPOCH..AT_KIND].copy_from_slice(&self.epoch.to_le_bytes());
         bytes[AT_KIND] = self.kind as u8;
         bytes[AT_FLAGS] = self.flags;
         bytes[32..36].copy_from_slice(&self.id.to_le_bytes());
@@ -229,7 +235,7 @@ impl Header {
             length,
             lsn,
             synced: Lsn(u64_at(bytes, AT_SYNCED)),
-            epoch: u32_at(bytes, 24),
+            epoch: u32_at(bytes, AT_EPOCH),
             kind,
             flags: bytes[AT_FLAGS],
             id: u32_at(bytes, 32),

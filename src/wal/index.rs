@@ -151,19 +151,18 @@ impl Index {
         self.forget_before(partition, Offset::MAX);
     }
 
-    /// What stood in a segment that is gone is gone too; answers with its live bytes, and about how many records.
-    pub(super) fn forget_segment(&mut self, segment: Lsn) -> (u64, u64) {
-        let (size, mut records) = (self.segment_size, 0);
+    /// What begins from `from` to `to` is gone; answers with its live bytes, and about how many records.
+    pub(super) fn forget_range(&mut self, from: Lsn, to: Lsn) -> (u64, u64) {
+        let mut gone: Vec<Run> = Vec::new();
         for runs in &mut self.runs {
             runs.retain(|run| {
-                let gone = segment_of(run.lsn, size) == segment;
-                records += if gone { run.next.since(run.base) } else { 0 };
-                !gone
+                let is_gone = from <= run.lsn && run.lsn < to;
+                gone.extend(is_gone.then_some(*run));
+                !is_gone
             });
         }
-        let lost = self.live.remove(&segment).unwrap_or(0);
-        self.live_total -= lost;
-        (lost, records)
+        gone.iter().for_each(|run| self.count_out(run.lsn, run.bytes));
+        (gone.iter().map(|run| run.bytes).sum(), gone.iter().map(|run| run.next.since(run.base)).sum())
     }
 
     /// Of the runs that `holes` reach into, only the batches among `whole` are left, found apart where a hole lies
@@ -360,7 +359,7 @@ mod tests {
     #[test]
     fn a_segment_that_is_gone_takes_its_runs() {
         let mut index = index(&[batch(0, 1, 4096), batch(1, 1, SIZE + 4096)]);
-        assert_eq!(index.forget_segment(Lsn(0)), (200, 1));
+        assert_eq!(index.forget_range(Lsn(0), Lsn(SIZE)), (200, 1));
         assert_eq!((bounds(&index), index.live_total()), (vec![(1, 2, SIZE + 4096)], 200));
     }
 }

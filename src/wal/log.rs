@@ -364,28 +364,45 @@ impl Log {
         self.segments.used().filter(|segment| *segment < head && self.index.live_in(*segment) == 0).collect()
     }
 
-    /// Takes down everything that is known now; it is saved when everything appended so far is durable.
-    fn make_checkpoint(&mut self) {
+    /// Segments that a checkpoint made now speaks of.
+    pub(super) fn live_segments(&self) -> Vec<Lsn> {
+        let dead = self.dead_segments();
+        self.segments.used().filter(|segment| !dead.contains(segment)).collect()
+    }
+
+    /// Everything that is known now, with these segments, as a checkpoint has it. It is true when everything appended so
+    /// far is durable.
+    pub(super) fn snapshot(&mut self, segments: &[Lsn], clean: bool) -> Bytes {
         self.commit.close_group();
-        let dropped = self.dead_segments();
-        let segments: Vec<Lsn> = self.segments.used().filter(|segment| !dropped.contains(segment)).collect();
-        let clean = self.end == Ending::Closing;
-        let end = self.commit.appended();
-        self.forget_holes(&segments);
         let snapshot = Snapshot {
             log: self.options.log,
             clean,
             epoch: self.epoch,
             segment_size: self.segments.size,
-            end,
+            end: self.commit.appended(),
             last: self.commit.last(),
             next: self.commit.next(),
-            segments: &segments,
+            segments,
             holes: &self.holes,
             catalog: &self.catalog,
             index: &self.index,
         };
-        let bytes = snapshot.encode();
+        snapshot.encode()
+    }
+
+    /// Whether it is in use: neither starting nor ending.
+    pub(super) fn is_open(&self) -> bool {
+        self.opened && self.end == Ending::No && self.failure.is_none()
+    }
+
+    /// Takes down everything that is known now; it is saved when everything appended so far is durable.
+    fn make_checkpoint(&mut self) {
+        self.commit.close_group();
+        let (dropped, segments) = (self.dead_segments(), self.live_segments());
+        self.forget_holes(&segments);
+        let clean = self.end == Ending::Closing;
+        let end = self.commit.appended();
+        let bytes = self.snapshot(&segments, clean);
         if clean {
             self.end = Ending::Sealed;
         }

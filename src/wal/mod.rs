@@ -8,6 +8,7 @@ mod checkpoint;
 mod cleaning;
 #[cfg(test)]
 mod crash_tests;
+pub mod cut;
 #[cfg(test)]
 mod damage_tests;
 pub mod entry;
@@ -30,6 +31,7 @@ mod test_device;
 
 pub use action::{GroupPiece, LogAction, LogEvent, LogFailure, ReadFor, Ticket};
 pub use catalog::{Catalog, PartitionState, ProducerCheck, SubscriptionState};
+pub use cut::Cut;
 pub use entry::{BLOCK, ENTRY_HEADER, Entry, PartitionMeta, SubscriptionMeta};
 pub use log::{Log, LogOptions, LogState};
 pub use reading::{BatchPlace, Batches, Place};

@@ -20,7 +20,7 @@ use bytes::Bytes;
 
 use super::catalog::Catalog;
 use super::checkpoint::{Checkpoint, NotACheckpoint};
-use super::entry::{BLOCK, Entry, Header, Kind, NotAnEntry, claims};
+use super::entry::{BLOCK, Entry, Header, Kind, NotAnEntry, claimed_epoch, claims};
 use super::group_commit::{next_group, segment_of};
 use super::index::{Index, Indexed};
 use super::log::LogOptions;
@@ -372,7 +372,7 @@ impl Recovery {
                 Some(_) => {}
                 None => {
                     self.corrupt(segment, "the segment is missing");
-                    let (bytes, records) = self.index.forget_segment(segment);
+                    let (bytes, records) = self.index.forget_range(segment, segment.plus(self.size));
                     self.lost(segment, bytes, 0, records);
                     continue;
                 }
@@ -397,6 +397,8 @@ impl Recovery {
             self.corrupt(cut, CUT_SHORT);
             let next = self.holes.range(cut..).next().map_or(end, |(hole, _)| end.min(*hole));
             self.holes.insert(cut, next);
+            let (bytes, records) = self.index.forget_range(cut, next);
+            self.lost(cut, bytes, 0, records);
         }
     }
 
@@ -588,8 +590,7 @@ impl Recovery {
         }
         let bytes = &bytes[at.since(*start) as usize..];
         let header = Header::decode(bytes, at).ok();
-        let fresh = header.as_ref().is_none_or(|header| header.epoch >= self.epoch);
-        (claims(bytes, at) && fresh).then_some(header)
+        (claims(bytes, at) && claimed_epoch(bytes) >= self.epoch).then_some(header)
     }
 }
 

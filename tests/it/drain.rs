@@ -3,91 +3,18 @@
 use std::collections::BTreeSet;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
+use blipmq::client::ClientError;
 use blipmq::client::blocking::{Client, Subscription};
-use blipmq::client::{ClientError, ProducerOptions, PublishOptions, SubscribeOptions};
 use blipmq::model::Qos;
 use nix::sys::signal::Signal;
 
-use crate::support::{Broker, PATIENCE, Workspace, eventually};
+use crate::support::load::{Publishing, QOS_1, durable, left, number};
+use crate::support::{PATIENCE, Workspace, eventually};
 
-const QOS_1: PublishOptions<'static> =
-    PublishOptions { qos: Qos::AtLeastOnce, key: None, headers: &[], ttl_ms: 0, must_route: false };
 /// Nothing is delivered again by itself in these stories.
 const RETRY_LATER: &str = "retry_backoff_ms = 600000\n";
-/// Acknowledged before the end is asked for.
-const BUSY: u64 = 500;
-
-fn durable(topic: &str) -> SubscribeOptions {
-    SubscribeOptions::new(topic).at_least_once().durable("d")
-}
-
-fn number(value: &[u8]) -> u64 {
-    u64::from_be_bytes(value[..8].try_into().expect("our own messages begin with a number"))
-}
-
-/// A publisher at work: how many of its messages are acknowledged, and what ended it.
-struct Publishing {
-    acknowledged: Arc<AtomicU64>,
-    thread: JoinHandle<ClientError>,
-}
-
-impl Publishing {
-    fn start(publish: impl FnOnce(&AtomicU64) -> ClientError + Send + 'static) -> Publishing {
-        let acknowledged = Arc::new(AtomicU64::new(0));
-        let count = acknowledged.clone();
-        Publishing { acknowledged, thread: thread::spawn(move || publish(&count)) }
-    }
-
-    /// Batches, several on their way.
-    fn version_2(client: Client, topic: &'static str) -> Publishing {
-        Publishing::start(move |count| {
-            let options = ProducerOptions::at_least_once().batch(20, 1 << 16).window(8).outcomes();
-            let mut publisher = client.publisher(topic, options).unwrap();
-            let mut nth = 0u64;
-            loop {
-                let published = publisher.publish(&nth.to_be_bytes());
-                nth += 1;
-                for outcome in publisher.take_outcomes() {
-                    if let Ok(published) = outcome.result {
-                        count.fetch_max(published.base_offset.0 + u64::from(published.count), Ordering::Relaxed);
-                    }
-                }
-                if let Err(error) = published {
-                    return error;
-                }
-            }
-        })
-    }
-
-    /// One after another.
-    fn version_1(client: Client, topic: &'static str) -> Publishing {
-        Publishing::start(move |count| {
-            for nth in 0u64.. {
-                if let Err(error) = client.publish(topic, &nth.to_be_bytes(), &QOS_1) {
-                    return error;
-                }
-                count.store(nth + 1, Ordering::Relaxed);
-            }
-            unreachable!("numbers do not end")
-        })
-    }
-
-    fn until_busy(&self) {
-        eventually("a good number is acknowledged", || {
-            (self.acknowledged.load(Ordering::Relaxed) > BUSY).then_some(())
-        });
-    }
-
-    /// How many were acknowledged, after the broker has ended; and what the publisher heard.
-    fn ended(self) -> (u64, ClientError) {
-        let error = self.thread.join().unwrap();
-        (self.acknowledged.load(Ordering::Relaxed), error)
-    }
-}
 
 /// Takes and acknowledges until the connection ends.
 fn take_all(mut subscription: Subscription) -> JoinHandle<BTreeSet<u64>> {
@@ -117,15 +44,6 @@ fn take_all_polled(client: Client, topic: &'static str) -> JoinHandle<BTreeSet<u
         drop(client);
         came
     })
-}
-
-/// The numbers below `end` that a durable subscription still has to come.
-fn left(broker: &Broker, topic: &str, end: u64) -> BTreeSet<u64> {
-    let client = broker.client();
-    let lag = broker.subscription(topic)["lag"].as_u64().unwrap();
-    let mut subscription = client.subscribe(&durable(topic)).unwrap();
-    let next = |_| number(&subscription.next_message(Some(PATIENCE)).unwrap().expect("the lag is to come").value);
-    (0..lag).map(next).filter(|nth| *nth < end).collect()
 }
 
 #[test]
@@ -160,6 +78,9 @@ fn a_drain_under_load_loses_nothing_acknowledged_and_the_next_start_scans_nothin
     }
     assert!(broker.topic("new")["next"].as_u64().unwrap() >= acknowledged);
     assert!(broker.topic("old")["next"].as_u64().unwrap() >= acknowledged_old);
+    for topic in ["new", "old"] {
+        assert_eq!(broker.subscription(topic)["missed"], 0, "the last acknowledgements stand beside what they let go");
+    }
     let all: BTreeSet<u64> = came.union(&left(&broker, "new", acknowledged)).copied().collect();
     assert!((0..acknowledged).all(|nth| all.contains(&nth)), "each came before the end, or comes now");
     let lag = broker.subscription("old")["lag"].as_u64().unwrap();

@@ -2,7 +2,10 @@
 
 mod support;
 
+mod administer;
+mod backup;
 mod bad_input;
+mod checklist;
 mod command_line;
 mod crash;
 mod delivery;
@@ -12,8 +15,10 @@ mod durability;
 mod in_memory;
 mod keys;
 mod latency;
+mod metrics;
 mod pages;
 mod power;
+mod recovery_modes;
 mod redelivery;
 mod refusals;
 mod reload;

@@ -1,8 +1,11 @@
 //! Which commands there are.
 
 mod admin;
+mod backup;
 mod bench;
+mod checklist;
 mod connect;
+mod copy;
 mod duration;
 mod failure;
 #[cfg(test)]
@@ -14,10 +17,12 @@ mod message;
 mod output;
 mod ping;
 mod publish;
+mod restore;
 mod start;
 mod subs;
 mod subscribe;
 mod table;
+mod top;
 mod topics;
 mod torture;
 mod wal;
@@ -49,8 +54,12 @@ enum Command {
     Subs(subs::Arguments),
     Ping(ping::Arguments),
     Wal(wal::Arguments),
+    Backup(backup::Arguments),
+    Checklist(checklist::Arguments),
+    Restore(restore::Arguments),
     Key(key::Arguments),
     Admin(admin::Arguments),
+    Top(top::Arguments),
     Bench(Box<bench::Arguments>),
     Torture(torture::Arguments),
 }
@@ -78,8 +87,12 @@ fn run(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Subs(arguments) => subs::run(&arguments, output),
         Command::Ping(arguments) => ping::run(&arguments, output),
         Command::Wal(arguments) => wal::run(&arguments, output),
+        Command::Backup(arguments) => backup::run(&arguments, output),
+        Command::Checklist(arguments) => checklist::run(&arguments, output),
+        Command::Restore(arguments) => restore::run(&arguments, output),
         Command::Key(arguments) => key::run(&arguments, output),
         Command::Admin(arguments) => admin::run(&arguments, output),
+        Command::Top(arguments) => top::run(&arguments, output),
         Command::Bench(arguments) => bench::run(&arguments, output),
         Command::Torture(arguments) => torture::run(&arguments, output),
     }

@@ -8,6 +8,7 @@ use std::path::Path;
 use bytes::Bytes;
 
 use crate::model::{LogId, Lsn, RecoveryMode};
+use crate::wal::BLOCK;
 use crate::wal::check::{self, Outcome};
 
 /// The only log of a broker with one core.
@@ -64,10 +65,12 @@ impl Image {
         file.slice(from..(from + len).min(file.len()))
     }
 
-    /// What stands at an address, if so much is there.
+    /// What stands at an address, if so much is there; a file is read in whole blocks.
     pub fn at(&self, lsn: Lsn, len: usize, segment_size: u64) -> Option<Bytes> {
         let segment = Lsn(lsn.0 - lsn.0 % segment_size);
-        Some(self.read(segment, lsn.since(segment), len)).filter(|bytes| bytes.len() == len)
+        let position = lsn.since(segment) as usize;
+        let blocks = self.segments.get(&segment)?.len() / BLOCK * BLOCK;
+        (position + len <= blocks).then(|| self.read(segment, position as u64, len))
     }
 
     /// Runs the recovery that the daemon and the command line run.

@@ -4,6 +4,7 @@ pub mod broker;
 pub mod certificates;
 pub mod hex;
 pub mod http;
+pub mod load;
 pub mod patience;
 pub mod topics;
 pub mod torture;
