@@ -64,8 +64,7 @@ const MESSAGES: u64 = 500;
 
 fn killed(site: &Site) -> Checked {
     let workspace = site.workspace()?;
-    let keys = [("retry_backoff_ms", "600000"), ("retry_backoff_cap_ms", "600000")];
-    let daemon = start(&workspace, &keys)?;
+    let daemon = start(&workspace, &[])?;
     let client = connect(&daemon)?;
     let mut subscription = durable(&client, "work")?;
     publish(&client, "work", MESSAGES)?;
@@ -81,7 +80,7 @@ fn killed(site: &Site) -> Checked {
     std::thread::sleep(std::time::Duration::from_millis(100));
     publish(&client, "after", 1)?;
     daemon.kill()?;
-    let daemon = start(&workspace, &keys)?;
+    let daemon = start(&workspace, &[])?;
     let mut subscription = durable(&connect(&daemon)?, "work")?;
     let mut came = BTreeSet::new();
     for _ in SETTLED..MESSAGES {
