@@ -28,8 +28,8 @@ pub const LINES: &[Line] = &[
     Line {
         section: 3,
         says: "A slow disk is back pressure, not memory",
-        repeat: "blipmq torture --help; or wal_path on a throttled device: systemd-run -p 'IOWriteBandwidthMax=/dev/sda 1M' blipmqd",
-        check: |_| skipped("needs a device that can be slowed down"),
+        repeat: "blipmq torture slow-disk; or wal_path on a throttled device: systemd-run -p 'IOWriteBandwidthMax=/dev/sda 1M' blipmqd",
+        check: |_| skipped("takes its time: blipmq torture slow-disk"),
     },
     Line {
         section: 3,
