@@ -85,7 +85,8 @@ fn serve(config: &Config) -> Result<(), Failure> {
     // Nobody else sets it.
     let _ = ends.set(Ends { reports: broker.reports(), reloader: reloader.clone() });
     // Whoever sent the signal reads the log.
-    signals::listen(broker.reports(), early, move || drop(reloader.reload())).map_err(no_thread)?;
+    let reload = move || service_manager::reloading(|| drop(reloader.reload()));
+    signals::listen(broker.reports(), early, reload).map_err(no_thread)?;
     desk.serving(Shards { control, gauges, clock, logs });
     introduce(&lines, &broker);
     service_manager::ready(&broker.gauges, broker.clock);

@@ -1,4 +1,4 @@
-//! What the service manager (systemd) is told: ready, alive, stopping. Silent where there is none.
+//! What the service manager (systemd) is told: ready, alive, reloading, stopping. Silent where there is none.
 
 use std::sync::Arc;
 use std::thread;
@@ -23,6 +23,16 @@ pub fn ready(gauges: &[Arc<Gauges>], clock: Clock) {
     }
 }
 
+/// The configuration is read again by `reload`; whoever waits for that hears when it is done.
+pub fn reloading(reload: impl FnOnce()) {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell_all(&[NotifyState::Reloading, now]),
+        Err(error) => log::warn!("no clock for the service manager: {error}"),
+    }
+    reload();
+    tell(NotifyState::Ready);
+}
+
 /// The end has been asked for.
 pub fn stopping() {
     tell(NotifyState::Stopping);
@@ -42,7 +52,11 @@ fn watch(gauges: &[Arc<Gauges>], clock: Clock, interval: Duration) {
 }
 
 fn tell(state: NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(false, &[state]) {
+    tell_all(&[state]);
+}
+
+fn tell_all(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(false, states) {
         log::warn!("cannot reach the service manager: {error}");
     }
 }

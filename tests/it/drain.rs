@@ -138,7 +138,7 @@ fn a_second_signal_ends_at_once_and_loses_nothing_acknowledged() {
 }
 
 #[test]
-fn the_service_manager_hears_ready_alive_and_stopping_in_this_order() {
+fn the_service_manager_hears_ready_alive_reloading_and_stopping_in_this_order() {
     let workspace = Workspace::new();
     let path = workspace.path().join("notify");
     let manager = UnixDatagram::bind(&path).unwrap();
@@ -156,8 +156,12 @@ fn the_service_manager_hears_ready_alive_and_stopping_in_this_order() {
     };
     assert_eq!(hear(), "READY=1");
     assert_eq!([hear(), hear(), hear()], ["WATCHDOG=1"; 3], "again and again");
+    let next = |what| eventually(what, || Some(hear()).filter(|said| said != "WATCHDOG=1"));
+    broker.signal(Signal::SIGHUP);
+    let reloading = next("it reads its configuration again");
+    assert!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
+    assert_eq!(next("it is ready again"), "READY=1");
     broker.signal(Signal::SIGTERM);
-    let last = eventually("it stops", || Some(hear()).filter(|said| said != "WATCHDOG=1"));
-    assert_eq!(last, "STOPPING=1");
+    assert_eq!(next("it stops"), "STOPPING=1");
     assert_eq!(broker.ended().code, Some(0));
 }

@@ -36,7 +36,7 @@ const MOVING: &[&str] = &[
     "blipmq_messages_lag",
     "blipmq_subscriptions",
     "blipmq_refused_total{reason=\"no_subscribers\"}",
-    "blipmq_refused_total{reason=\"unauthenticated\"}",
+    "blipmq_refused_total{reason=\"wrong_key\"}",
     // Latencies.
     "blipmq_publish_ack_seconds_count",
     "blipmq_publish_ack_seconds_sum",
@@ -50,7 +50,7 @@ const MOVING: &[&str] = &[
     "blipmq_connections_opened_total",
     "blipmq_connections_closed_total",
     "blipmq_connections_moved_total",
-    "blipmq_handshake_failures_total{reason=\"unauthenticated\"}",
+    "blipmq_handshake_failures_total{reason=\"wrong_key\"}",
     "blipmq_handshake_failures_total{reason=\"version\"}",
     "blipmq_network_received_bytes_total",
     "blipmq_network_sent_bytes_total",

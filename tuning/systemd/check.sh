@@ -84,11 +84,15 @@ chmod 0755 "$work/root" "$work/root/usr" "$work/root/usr/local" "$installed"
 install -d -o "$user" -g "$user" -m 0700 "$work/state" "$work/credentials"
 install -o "$user" -g "$user" -m 0400 "$work/root/etc/blipmq/api-keys.toml" "$work/credentials/api_keys_file"
 chmod 0644 "$work/blipmqd.toml"
-limits=("--nofile=$(setting LimitNOFILE)" "--core=$(setting LimitCORE)" "--memlock=$(setting LimitMEMLOCK | sed s/infinity/unlimited/)")
-prlimit "${limits[@]}" true 2>/dev/null || {
-    skipped "this machine does not grant ${limits[*]}: what is granted was used"
-    limits=()
-}
+limits=()
+for limit in "--nofile=$(setting LimitNOFILE)" "--core=$(setting LimitCORE)" \
+    "--memlock=$(setting LimitMEMLOCK | sed s/infinity/unlimited/)"; do
+    if prlimit "$limit" true 2>/dev/null; then
+        limits+=("$limit")
+    else
+        skipped "this machine does not grant $limit: what it grants was used"
+    fi
+done
 closed=(setpriv "--reuid=$user" "--regid=$user" --clear-groups --no-new-privs --inh-caps=-all --bounding-set=-all)
 "${closed[@]}" true 2>/dev/null || closed=(setpriv "--reuid=$user" "--regid=$user" --clear-groups --no-new-privs)
 
@@ -148,7 +152,7 @@ if ! has strace || ! has systemd-analyze || ! "${closed[@]}" strace -o /dev/null
 fi
 # expand NAME: the calls of a set and of the sets in it.
 expand() {
-    systemd-analyze syscall-filter "$1" | sed -n 's/^    \([@a-z0-9_]*\)$/\1/p' | while read -r name; do
+    systemd-analyze syscall-filter "$1" | sed -n 's/^    \([@a-z0-9_-]*\)$/\1/p' | while read -r name; do
         case $name in
             @*) expand "$name" ;;
             *) echo "$name" ;;

@@ -28,8 +28,8 @@ pub const LINES: &[Line] = &[
     Line {
         section: 3,
         says: "A slow disk is back pressure, not memory",
-        repeat: "blipmq torture --help; or wal_path on a throttled device: systemd-run -p 'IOWriteBandwidthMax=/dev/sda 1M' blipmqd",
-        check: |_| skipped("needs a device that can be slowed down"),
+        repeat: "blipmq torture slow-disk; or wal_path on a throttled device: systemd-run -p 'IOWriteBandwidthMax=/dev/sda 1M' blipmqd",
+        check: |_| skipped("takes its time: blipmq torture slow-disk"),
     },
     Line {
         section: 3,
@@ -64,8 +64,7 @@ const MESSAGES: u64 = 500;
 
 fn killed(site: &Site) -> Checked {
     let workspace = site.workspace()?;
-    let keys = [("retry_backoff_ms", "600000"), ("retry_backoff_cap_ms", "600000")];
-    let daemon = start(&workspace, &keys)?;
+    let daemon = start(&workspace, &[])?;
     let client = connect(&daemon)?;
     let mut subscription = durable(&client, "work")?;
     publish(&client, "work", MESSAGES)?;
@@ -81,7 +80,7 @@ fn killed(site: &Site) -> Checked {
     std::thread::sleep(std::time::Duration::from_millis(100));
     publish(&client, "after", 1)?;
     daemon.kill()?;
-    let daemon = start(&workspace, &keys)?;
+    let daemon = start(&workspace, &[])?;
     let mut subscription = durable(&connect(&daemon)?, "work")?;
     let mut came = BTreeSet::new();
     for _ in SETTLED..MESSAGES {

@@ -52,7 +52,7 @@ pub const LINES: &[Line] = &[
         section: 9,
         says: "A disk that is really full: the same, and ready again by itself",
         repeat: "mount -o loop a file of 64 MiB with ext4 at /mnt, blipmqd --wal-path /mnt/data --set disk_low_water_bytes=0, publish until 507, delete a file",
-        check: |_| skipped("needs a small filesystem of its own: cargo test --test it, and blipmq torture --help"),
+        check: |_| skipped("needs a small filesystem of its own: blipmq torture disk-full"),
     },
 ];
 

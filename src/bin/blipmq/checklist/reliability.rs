@@ -29,7 +29,7 @@ pub const LINES: &[Line] = &[
     Line {
         section: 1,
         says: "An hour of mixed load: no panic, no growth",
-        repeat: "blipmq torture --help; blipmq bench scaled --duration 1h, with the graphs of tuning/monitoring beside it",
+        repeat: "blipmq torture soak --duration 1h; blipmq bench scaled --duration 1h, with the graphs of tuning/monitoring beside it",
         check: |_| skipped("takes an hour"),
     },
 ];

@@ -86,7 +86,7 @@ fn wrong_key(site: &Site) -> Checked {
         let code = refused.err().and_then(|error| error.code());
         need(code.is_some_and(|code| code as u16 == 401), || format!("version {version}: {code:?}, not 401"))?;
     }
-    let counted = metric(&daemon, "blipmq_handshake_failures_total{reason=\"unauthenticated\"}")?;
+    let counted = metric(&daemon, "blipmq_handshake_failures_total{reason=\"wrong_key\"}")?;
     need(counted >= 2.0, || format!("{counted} counted"))?;
     Ok("401 in both versions, counted".into())
 }

@@ -53,7 +53,7 @@ fn clean(site: &Site) -> Checked {
 
 fn bounded(site: &Site) -> Checked {
     let workspace = site.workspace()?;
-    let keys = [("shutdown_timeout_ms", "500"), ("retry_backoff_ms", "600000"), ("retry_backoff_cap_ms", "600000")];
+    let keys = [("shutdown_timeout_ms", "500")];
     let mut daemon = start(&workspace, &keys)?;
     let client = connect(&daemon)?;
     let mut subscription = durable(&client, "work")?;

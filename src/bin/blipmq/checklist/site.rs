@@ -23,6 +23,8 @@ const STEP: Duration = Duration::from_millis(20);
 /// A log of this size is made in no time.
 const SEGMENT: &str = "1 MiB";
 const FRAME: &str = "256 KiB";
+/// Milliseconds: after the checklist.
+const LATER: &str = "600000";
 
 /// QoS 1, acknowledged.
 pub const QOS_1: PublishOptions<'static> =
@@ -84,11 +86,18 @@ impl Site {
     }
 }
 
-/// Keys of the configuration for a small broker, and more of them.
-pub fn keys<'a>(more: &[(&'a str, &str)]) -> Vec<(&'a str, String)> {
-    let small = [("segment_bytes", SEGMENT), ("max_frame_bytes", FRAME), ("cores", "1")];
-    let more = more.iter().map(|(name, value)| (*name, (*value).to_owned()));
-    small.into_iter().map(|(name, value)| (name, value.to_owned())).chain(more).collect()
+/// Keys of the configuration for a small broker that delivers nothing again by itself, and others of them.
+pub fn keys<'a>(others: &[(&'a str, &'a str)]) -> Vec<(&'a str, String)> {
+    let small = [
+        ("segment_bytes", SEGMENT),
+        ("max_frame_bytes", FRAME),
+        ("cores", "1"),
+        ("retry_backoff_ms", LATER),
+        ("retry_backoff_cap_ms", LATER),
+    ];
+    let said = |name: &str| others.iter().any(|(other, _)| *other == name);
+    let small = small.into_iter().filter(|(name, _)| !said(name));
+    small.chain(others.iter().copied()).map(|(name, value)| (name, value.to_owned())).collect()
 }
 
 /// A small broker.

@@ -51,6 +51,7 @@ fn traffic(workspace: &Workspace, level: &str) -> Result<usize, No> {
         let message = next(&mut subscription)?;
         subscription.ack(&message)?;
     }
+    get(&daemon, "/metrics")?;
     daemon.kill()?;
     Ok(lines(workspace) - before)
 }
