@@ -84,7 +84,7 @@ impl<'a> Ways<'a> {
         }
         let mut answer = [0; 16];
         // Anything: the handshake was said whole.
-        stream.read(&mut answer)?;
+        let _ = stream.read(&mut answer)?;
         if self.dice.bool() { reset(&stream) } else { Ok(()) }
     }
 
