@@ -61,7 +61,7 @@ fn a_connection_that_moves_loses_nothing_of_what_it_has_said() {
 
 #[test]
 fn a_connection_may_use_topics_of_both_cores() {
-    for broker in Broker::both("cores = 2") {
+    for broker in Broker::both("cores = 2\nretry_backoff_ms = 600000") {
         let clients: Vec<Client> = (0..6).map(|_| broker.client()).collect();
         for (nth, client) in clients.iter().enumerate() {
             let mut subscriptions =
@@ -111,7 +111,7 @@ fn a_version_1_connection_may_use_topics_of_both_cores() {
 
 #[test]
 fn a_wildcard_subscription_gets_the_topics_of_all_cores_old_and_new() {
-    for broker in Broker::both("cores = 2") {
+    for broker in Broker::both("cores = 2\nretry_backoff_ms = 600000") {
         let (publisher, subscriber) = (broker.client(), broker.client());
         publisher.publish("all.old.0", b"before", &PublishOptions::at_least_once()).unwrap();
         let mut rest = subscriber.subscribe(&SubscribeOptions::new("all.>").at_least_once()).unwrap();
