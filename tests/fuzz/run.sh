@@ -14,9 +14,10 @@ work=${CARGO_TARGET_DIR:-$PWD/../../target}/fuzz
 host=$(rustc -vV | sed -n 's/^host: //p')
 coverage="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4"
 coverage="$coverage -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table"
-coverage="$coverage -Cllvm-args=-sanitizer-coverage-trace-compares -Cllvm-args=-simplifycfg-branch-fold-threshold=0"
+coverage="$coverage -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing"
+coverage="$coverage -Cllvm-args=-simplifycfg-branch-fold-threshold=0"
 export CARGO_TARGET_DIR="$work/build" RUSTC_BOOTSTRAP=1
-RUSTFLAGS="$coverage --cfg fuzzing" nice -n 15 cargo build --quiet --target "$host" --bins --profile "$profile"
+RUSTFLAGS="$coverage" nice -n 15 cargo build --quiet --target "$host" --bins --profile "$profile"
 programs="$work/build/$host/$(echo "$profile" | sed 's/^dev$/debug/')"
 bad=0
 for target in $targets; do
