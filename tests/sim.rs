@@ -6,8 +6,10 @@ use blipmq::sim::run::run;
 /// Found by larger sweeps, kept for ever. 126: a pattern subscription with a credit of one message left all shards but
 /// the first without any. 4147, 5722: cleaning wrote on after the last checkpoint of a shutdown was made. 6039, 13900:
 /// after a second crash more acknowledged records were unsynced than `every_n` says, as those that recovery had found
-/// were not counted. 9780, 11018, 14416: a subscription was lost that its owner had been told of.
-const STORIES: [u64; 8] = [126, 4147, 5722, 6039, 13900, 9780, 11018, 14416];
+/// were not counted. 9780, 11018, 14416: a subscription was lost that its owner had been told of. 2206: a record that was
+/// acknowledged on its way to the dead letters came again. 23110: a moved batch took a producer back to its older epoch.
+/// 651, 1266, 1309: a checkpoint knew of a start that was ahead of the cursors it knew of.
+const STORIES: [u64; 13] = [126, 4147, 5722, 6039, 13900, 9780, 11018, 14416, 2206, 23110, 651, 1266, 1309];
 
 #[test]
 fn hundreds_of_worlds_keep_every_promise() {
@@ -50,6 +52,21 @@ fn a_skipped_checksum_is_caught() {
 #[test]
 fn a_sync_claimed_early_is_caught() {
     is_caught(Plant::SyncClaimedEarly);
+}
+
+#[test]
+fn a_drop_that_is_not_counted_is_caught() {
+    is_caught(Plant::DropsUncounted);
+}
+
+#[test]
+fn retention_that_nobody_asked_for_is_caught() {
+    is_caught(Plant::RetentionUnasked);
+}
+
+#[test]
+fn an_overflow_that_nobody_asked_for_is_caught() {
+    is_caught(Plant::OverflowUnasked);
 }
 
 #[test]

@@ -252,4 +252,14 @@ pub const ALERTS: &[Alert] = &[
         firing: &[("blipmq_handshake_failures_total{reason=\"wrong_key\"}", "0+120x40")],
         quiet: &[("blipmq_handshake_failures_total{reason=\"wrong_key\"}", "0+30x40")],
     },
+    Alert {
+        name: "BlipmqCertificate",
+        severity: Warning,
+        expr: "blipmq_tls_certificate_expiry_seconds > 0 and blipmq_tls_certificate_expiry_seconds - time() < 1209600",
+        hold: "5m",
+        summary: "{{ $labels.instance }}: the broker's certificate ends within two weeks",
+        labels: TARGET,
+        firing: &[("blipmq_tls_certificate_expiry_seconds", "1209600x40")],
+        quiet: &[("blipmq_tls_certificate_expiry_seconds", "2000000x40")],
+    },
 ];

@@ -66,6 +66,8 @@ pub struct Bounds {
     pub connections_max: u64,
     /// Bytes of messages of the whole broker.
     pub memory_max: u64,
+    /// When the broker's certificate ends, in seconds since 1970; zero without TLS.
+    pub tls_expiry_s: u64,
 }
 
 /// The filesystem of the data directory.
@@ -93,6 +95,10 @@ pub struct Requests {
     pub denied: u64,
     /// Malformed, too large, too slow, or too many at once.
     pub rejected: u64,
+    /// Times that the configuration was read again and taken.
+    pub reloads: u64,
+    /// Times that it was read again and refused.
+    pub reloads_refused: u64,
 }
 
 /// One topic.

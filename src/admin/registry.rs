@@ -150,6 +150,12 @@ const CONNECTIONS: &[Metric] = &[
     counter("connections_paused_total", "Times that a connection's input had to wait.", Read::Sum(|s| s.pauses)),
     counter("handshake_failures_total", "Handshakes that failed, by reason.", Read::Each(handshake_failures))
         .by(&["reason"]),
+    gauge(
+        "tls_certificate_expiry_seconds",
+        "When the broker's certificate ends; zero without TLS.",
+        Read::One(|f| f.bounds.tls_expiry_s as f64),
+    )
+    .unit(Unit::Time),
     counter(
         "tls_handshakes_total",
         "TLS handshakes finished; authentication comes after them.",
@@ -272,6 +278,8 @@ const PROCESS: &[Metric] = &[
         Read::One(|f| f64::from(u8::from(f.stage == Stage::Draining))),
     )
     .unit(Unit::Flag),
+    counter("reloads_total", "Times that the configuration was read again, by result.", Read::Each(reloads))
+        .by(&["result"]),
     counter("http_requests_total", "Requests to this listener, by result.", Read::Each(requests)).by(&["result"]),
     counter(
         "process_cpu_seconds_total",
@@ -341,6 +349,10 @@ fn handshake_failures(figures: &Figures) -> Series {
     let reasons =
         [Reason::Unauthenticated, Reason::WrongKey, Reason::Version, Reason::HandshakeTimeout, Reason::TlsOnPlainPort];
     reasons.iter().map(|reason| (reason.name().to_owned(), refusals(figures, *reason))).collect()
+}
+
+fn reloads(figures: &Figures) -> Series {
+    series([("done", figures.requests.reloads), ("refused", figures.requests.reloads_refused)])
 }
 
 fn tls_failures(figures: &Figures) -> Series {

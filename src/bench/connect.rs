@@ -15,7 +15,7 @@ use super::plan::Plan;
 use super::stage::Target;
 use super::stream::Stream;
 
-/// How long idleness is watched.
+/// How long idleness is watched, before and with the connections, unless `--duration` says otherwise.
 const IDLE: Duration = Duration::from_secs(2);
 /// For a broker to come to rest.
 const REST: Duration = Duration::from_millis(300);
@@ -28,6 +28,7 @@ pub struct Connections {
     count: u64,
     seconds: f64,
     handshakes: Latencies,
+    empty: Option<Sample>,
     before: Option<Sample>,
     opened: Option<Sample>,
     rested: Option<Sample>,
@@ -42,6 +43,9 @@ pub fn measure(arguments: &Arguments, plan: &Plan) -> Result<Connections, Failur
     // The first connection makes what all share.
     drop(Handshake::open(&target.addr, &target.key, plan.versions.subscribe, target.tls.as_ref())?);
     sleep(REST);
+    let watched = arguments.duration.unwrap_or(IDLE);
+    let empty = sample();
+    sleep(watched);
     let (before, begin) = (sample(), Instant::now());
     let mut handshakes = latency::empty();
     let mut held = Vec::new();
@@ -53,9 +57,9 @@ pub fn measure(arguments: &Arguments, plan: &Plan) -> Result<Connections, Failur
     let seconds = begin.elapsed().as_secs_f64();
     sleep(REST);
     let (opened, began_to_rest) = (sample(), Instant::now());
-    sleep(IDLE);
+    sleep(watched);
     let (rested, idle) = (sample(), began_to_rest.elapsed());
-    Ok(Connections { count: held.len() as u64, seconds, handshakes, before, opened, rested, idle })
+    Ok(Connections { count: held.len() as u64, seconds, handshakes, empty, before, opened, rested, idle })
 }
 
 /// Idle connections, for as long as they are held.
@@ -65,7 +69,7 @@ pub fn open(target: &Target, version: u8, count: u64) -> Result<Vec<Stream>, Fai
 }
 
 /// Raises this process's limit on descriptors, which an embedded broker inherits.
-fn allow(connections: u64) -> Result<(), Failure> {
+pub fn allow(connections: u64) -> Result<(), Failure> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     let needed = connections + OTHERS;
     if soft >= needed {
@@ -88,6 +92,12 @@ impl Connections {
         Some(used as f64 / self.idle.as_nanos() as f64)
     }
 
+    /// Of a core, without any connection.
+    fn empty_share(&self) -> Option<f64> {
+        let used = self.before?.usage.since(self.empty?.usage).total();
+        Some(used as f64 / self.idle.as_nanos() as f64)
+    }
+
     fn cpu_each(&self) -> Option<f64> {
         Some(self.opened?.usage.since(self.before?.usage).total() as f64 / self.count.max(1) as f64)
     }
@@ -105,7 +115,11 @@ impl Connections {
         }
         if let Some((share, resident)) = self.idle_share().zip(self.rested.and_then(|rested| rested.resident)) {
             let resident = resident as f64 / f64::from(1 << 20);
-            parts.push(format!("idle {:.2} % of a core, RSS {resident:.0} MiB", share * 100.0));
+            let empty = self.empty_share().unwrap_or(0.0) * 100.0;
+            parts.push(format!(
+                "idle {:.2} % of a core, {empty:.2} % without them, RSS {resident:.0} MiB",
+                share * 100.0
+            ));
         }
         parts.join(" | ")
     }
@@ -125,6 +139,7 @@ impl Connections {
             "broker_cpu_ns_each": self.cpu_each(),
             "broker_resident_bytes": self.rested.and_then(|rested| rested.resident),
             "idle_share_of_a_core": self.idle_share(),
+            "empty_share_of_a_core": self.empty_share(),
         })
     }
 }

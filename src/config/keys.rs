@@ -268,7 +268,8 @@ const CORES: &[Key<Config>] = &[
         Form::ANY_BYTES,
         place!(Config: memory_limit),
         "Bytes of messages the whole broker may hold, in equal parts for each core. 0: 512 MiB a core.",
-        "At the bound publishers' sockets are not read, and QoS 0 backlogs are cut first.",
+        "At the bound the longest QoS 0 backlogs lose their oldest, QoS 1 publishers' sockets are not read, and new \
+         connections are refused with 429; each is counted.",
     ),
     Key::new(
         "spin_ms",
@@ -388,7 +389,8 @@ const TIMES: &[Key<Config>] = &[
         "handshake_timeout_ms",
         Form::Millis { min: 1, max: Form::MILLIS_MAX },
         place!(Config: limits.handshake_timeout),
-        "From connected to authenticated. Beyond: 401, and close.",
+        "From connected to authenticated. Beyond: 401, and close. So long may also a large frame stall while others wait \
+         for the memory; beyond: 429, and close.",
         "",
     ),
     Key::new(

@@ -16,6 +16,8 @@ pub mod comparison {}
 pub mod configuration {}
 #[doc = include_str!("durability.md")]
 pub mod durability {}
+#[doc = include_str!("errors.md")]
+pub mod errors {}
 #[doc = include_str!("faq.md")]
 pub mod faq {}
 #[doc = include_str!("metrics.md")]

@@ -33,11 +33,14 @@ pub struct Limits {
     pub log_backlog_max: usize,
     /// Bytes in flight to one other shard. Beyond: the sockets that feed it are not read.
     pub mesh_max: usize,
-    /// Bytes one shard may hold in all. Beyond: publishers' sockets are not read; QoS 0 backlogs are cut first.
+    /// Bytes one shard may hold in all. Beyond: the longest QoS 0 backlogs lose their oldest; QoS 1 publishers' sockets
+    /// are not read, nor is a large frame begun; what a socket has not taken is not added to; new connections: NACK 429
+    /// and close. One frame may always come in, and each connection that is held up keeps one read beside it.
     pub memory_max: usize,
     /// With `wal = off`: bytes of unacknowledged QoS 1 records of one topic. Beyond: the capacity policy.
     pub memory_queue_max: usize,
-    /// From accept to authenticated. Beyond: NACK 401 and close.
+    /// From accept to authenticated. Beyond: NACK 401 and close. As long may a large frame stall while others wait to
+    /// begin theirs. Beyond: NACK 429 and close.
     pub handshake_timeout: Duration,
     /// Silence of a peer. Beyond: go-away (version 2) and close. Zero: never.
     pub idle_timeout: Duration,

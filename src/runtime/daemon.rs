@@ -52,7 +52,12 @@ fn wrong(error: String) -> Failure {
 fn serve(config: &Config) -> Result<(), Failure> {
     #[cfg(feature = "faults")]
     super::faults::check()?;
-    let tls = read_files(config)?.map(|rules| Arc::new(Tls::new(rules)));
+    let rules = read_files(config)?;
+    let expiry_s = rules.as_ref().map_or(0, |rules| rules.expiry_s);
+    if let Some(warning) = rules.as_ref().and_then(Rules::warning) {
+        log::warn!("{warning}");
+    }
+    let tls = rules.map(|rules| Arc::new(Tls::new(rules)));
     let early = signals::keep_hangups().map_err(no_thread)?;
     let prepared = Prepared::new(settings(config))?;
     for warning in &prepared.ground().warnings {
@@ -63,7 +68,7 @@ fn serve(config: &Config) -> Result<(), Failure> {
     let Keys { ring, own } = keys(config, &prepared)?;
     let shards = prepared.ground().cores.cpus.len();
     let ends: Arc<OnceLock<Ends>> = Arc::default();
-    let terms = desk_terms(config, &ring, shards);
+    let terms = desk_terms(config, &ring, shards, expiry_s);
     let on_loopback = config.metrics_addr.is_loopback();
     let (data_dir, hdr_dir) = (prepared.directory().path().to_owned(), config.hdr_folder());
     let desk = Arc::new(Desk::new(on_loopback, data_dir, hdr_dir, terms, take_orders(ends.clone())));
@@ -74,7 +79,8 @@ fn serve(config: &Config) -> Result<(), Failure> {
     let broker = prepared.start(makers, tls.clone())?;
     let (control, gauges, clock) = (broker.control.clone(), broker.gauges.clone(), broker.clock);
     let patience = broker.patience.clone();
-    let reloader = Reloader::new(config.clone(), own, tls, logs, control.clone(), desk.clone(), patience);
+    let doorkeeper = broker.doorkeeper.clone();
+    let reloader = Reloader::new(config.clone(), own, tls, logs, control.clone(), desk.clone(), patience, doorkeeper);
     let reloader = Arc::new(reloader);
     // Nobody else sets it.
     let _ = ends.set(Ends { reports: broker.reports(), reloader: reloader.clone() });

@@ -65,6 +65,8 @@ pub struct Desk {
     answered: AtomicU64,
     denied: AtomicU64,
     rejected: AtomicU64,
+    reloads: AtomicU64,
+    reloads_refused: AtomicU64,
 }
 
 impl Desk {
@@ -84,6 +86,8 @@ impl Desk {
             answered: AtomicU64::new(0),
             denied: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
+            reloads: AtomicU64::new(0),
+            reloads_refused: AtomicU64::new(0),
         }
     }
 
@@ -100,6 +104,12 @@ impl Desk {
     /// The configuration was read again.
     pub fn change(&self, terms: Terms) {
         *self.terms.write().unwrap_or_else(PoisonError::into_inner) = terms;
+    }
+
+    /// A reload was taken, or refused.
+    pub fn reloaded(&self, taken: bool) {
+        let count = if taken { &self.reloads } else { &self.reloads_refused };
+        count.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Something that was not answered as a request: malformed, too slow, one too many.
@@ -179,6 +189,8 @@ impl Desk {
             answered: self.answered.load(Ordering::Relaxed),
             denied: self.denied.load(Ordering::Relaxed),
             rejected: self.rejected.load(Ordering::Relaxed),
+            reloads: self.reloads.load(Ordering::Relaxed),
+            reloads_refused: self.reloads_refused.load(Ordering::Relaxed),
         }
     }
 

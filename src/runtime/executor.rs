@@ -15,7 +15,7 @@ use glommio::{ExecutorJoinHandle, Latency, LocalExecutorBuilder, Placement, Shar
 use super::clock::Clock;
 use super::control::{Mailbox, Order};
 use super::doorkeeper::Doorkeeper;
-use super::failure::{Exit, Failure};
+use super::failure::{Exit, Failure, planted_panic};
 use super::filesystem::WriteMode;
 use super::gauges::{Gauges, add};
 use super::log_device::{self, LogDevice};
@@ -232,6 +232,7 @@ async fn heartbeat(shard: Rc<Shard>) {
         let busy = glommio::executor().executor_stats().total_runtime();
         add(&shard.gauges.busy_us, busy.as_micros() as u64);
         last = now;
+        planted_panic("shard");
         sleep(HEARTBEAT).await;
     }
 }

@@ -1,6 +1,7 @@
 //! Why the process ends otherwise than asked: an exit code, what happened, what to do.
 
 use std::fmt;
+use std::io::{self, Write};
 
 /// The exit codes of `blipmqd`, in one place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,12 +63,21 @@ impl fmt::Display for Failure {
     }
 }
 
+/// Panics where a test wants it: debug builds look at `BLIPMQD_PLANTED_PANIC`, a place's name.
+pub fn planted_panic(place: &str) {
+    if cfg!(debug_assertions) && std::env::var("BLIPMQD_PLANTED_PANIC").is_ok_and(|planted| planted == place) {
+        panic!("planted in {place}");
+    }
+}
+
 /// A panic anywhere ends the whole process: a broker that lost a shard keeps no promise of that shard's.
 pub fn end_process_on_panic() {
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
-        eprintln!("blipmqd: bug in {}: {panic}", thread.name().unwrap_or("a thread without a name"));
-        eprintln!("  please report it with this line; everything acknowledged is in the log");
+        let name = thread.name().unwrap_or("a thread without a name");
+        // Whoever read this may have gone: that must not become a panic within a panic, which aborts.
+        let _ = writeln!(io::stderr(), "blipmqd: bug in {name}: {panic}");
+        let _ = writeln!(io::stderr(), "  please report it with this line; everything acknowledged is in the log");
         std::process::exit(Exit::Panicked as i32);
     }));
 }

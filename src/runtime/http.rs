@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::desk::Desk;
-use super::failure::{Exit, Failure};
+use super::failure::{Exit, Failure, planted_panic};
 use crate::admin::request::{BODY_MAX, HEAD_MAX, Method, parse};
 use crate::admin::response::Problem;
 use crate::admin::{Parsed, Request, Response};
@@ -95,6 +95,7 @@ impl Drop for Place {
 fn converse(mut stream: TcpStream, peer: SocketAddr, desk: &Desk) {
     let (response, with_body) = match receive(&mut stream) {
         Ok(Ok(request)) => {
+            planted_panic("http");
             let response = desk.answer(&request);
             note(&request, &response, peer);
             (response, request.method != Method::Head)

@@ -94,7 +94,13 @@ pub async fn run(shard: Rc<Shard>, socket: OwnedFd) {
         None
     };
     let mut refuse = std::pin::pin!(refuse);
-    while let Some(accepted) = or(refuse.as_mut(), async { Some(listener.shared_accept().await) }).await {
+    let accept = async || {
+        while shard.doorkeeper.is_crowded() {
+            sleep(BACK_OFF).await;
+        }
+        Some(listener.shared_accept().await)
+    };
+    while let Some(accepted) = or(refuse.as_mut(), accept()).await {
         match accepted.map_err(io_error) {
             Ok(accepted) => take(&shard, accepted),
             Err(error) => {

@@ -6,7 +6,8 @@
 //!                                         daemon: from a configuration to an exit code
 //! executor   what runs on one core        recover, clock, gauges
 //! shard      tells the core, acts         connections, connection, reader, writer, outbox, read_buffer
-//!            its sockets, devices, peers  tls (what connections are accepted with), tls_session
+//!            its sockets, devices, peers  tls (what connections are accepted with), certificate,
+//!                                         tls_session
 //!                                         listener, log_device, log_folder, segment_file, mesh
 //!            its tasks                    alarm, bell, turns, pulse
 //! http       metrics, health, admin       desk, process, dumps
@@ -15,6 +16,7 @@
 
 pub mod alarm;
 pub mod bell;
+pub mod certificate;
 pub mod clock;
 pub mod connection;
 pub mod connections;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::control::Control;
 use super::desk::{Desk, Terms as DeskTerms};
+use super::doorkeeper::Doorkeeper;
 use super::logging;
 use super::preflight;
 use super::run::Patience;
@@ -30,6 +31,7 @@ pub struct Reloader {
     control: Control,
     desk: Arc<Desk>,
     patience: Patience,
+    doorkeeper: Arc<Doorkeeper>,
 }
 
 /// Everything that was read again and found right; nothing has changed yet.
@@ -51,9 +53,10 @@ impl Reloader {
         control: Control,
         desk: Arc<Desk>,
         patience: Patience,
+        doorkeeper: Arc<Doorkeeper>,
     ) -> Reloader {
         let shards = control.shards();
-        Reloader { config: Mutex::new(config), own, tls, shards, logs, control, desk, patience }
+        Reloader { config: Mutex::new(config), own, tls, shards, logs, control, desk, patience, doorkeeper }
     }
 
     /// Reads everything again. The names of the keys that changed, or why nothing did.
@@ -64,6 +67,7 @@ impl Reloader {
             Ok(prepared) => {
                 let changed = prepared.changed.clone();
                 *config = self.apply(prepared);
+                self.desk.reloaded(true);
                 log::info!(
                     "reload: {}",
                     if changed.is_empty() { "nothing changed".into() } else { changed.join(", ") }
@@ -71,6 +75,7 @@ impl Reloader {
                 Ok(json!(changed))
             }
             Err(reason) => {
+                self.desk.reloaded(false);
                 log::error!("reload refused, nothing changed: {reason}");
                 Err(format!("nothing changed: {reason}"))
             }
@@ -84,9 +89,6 @@ impl Reloader {
             let others = if others.is_empty() { String::new() } else { format!(" (and {others} would have changed)") };
             return Err(format!("needs a restart: {these}{others}"));
         }
-        for warning in &loaded.warnings {
-            log::warn!("{warning}");
-        }
         let config = loaded.config;
         let keys = config.key_ring().map_err(|error| error.to_string())?;
         let keys = if keys.is_empty() { self.own.clone() } else { keys };
@@ -96,12 +98,16 @@ impl Reloader {
         preflight::files(self.shards as u64, config.limits.connections_max as u64).map_err(|failure| failure.what)?;
         logging::check(&config.log_level)?;
         let rules = Rules::read(&config)?;
+        for warning in loaded.warnings.into_iter().chain(rules.as_ref().and_then(Rules::warning)) {
+            log::warn!("{warning}");
+        }
         Ok(Prepared { config, changed: changes.reloadable, keys, rules })
     }
 
     /// Nothing in here can fail.
     fn apply(&self, prepared: Prepared) -> Config {
         let Prepared { config, changed, keys, rules } = prepared;
+        let expiry_s = rules.as_ref().map_or(0, |rules| rules.expiry_s);
         if let Some((tls, rules)) = self.tls.as_ref().zip(rules) {
             tls.replace(rules);
         }
@@ -110,7 +116,8 @@ impl Reloader {
             let _ = logging::set_filter(&logging::wanted(&config.log_level));
         }
         self.patience.set(config.shutdown_timeout);
-        self.desk.change(desk_terms(&config, &keys, self.shards));
+        self.doorkeeper.allow(config.limits.connections_max);
+        self.desk.change(desk_terms(&config, &keys, self.shards, expiry_s));
         let terms = Box::new(terms(&config, keys, self.shards, self.logs));
         let answers = self.control.ask_all(&Question::Reload(terms), PATIENCE);
         for (shard, _) in answers.iter().enumerate().filter(|(_, answer)| answer.is_none()) {
@@ -135,10 +142,11 @@ fn terms(config: &Config, keys: KeyRing, shards: usize, logs: u16) -> Terms {
 }
 
 /// What the admin API is given of it.
-pub fn desk_terms(config: &Config, keys: &KeyRing, shards: usize) -> DeskTerms {
+pub fn desk_terms(config: &Config, keys: &KeyRing, shards: usize, tls_expiry_s: u64) -> DeskTerms {
     let bounds = Bounds {
         connections_max: config.limits.connections_max as u64,
         memory_max: (config.limits_for(shards).memory_max * shards) as u64,
+        tls_expiry_s,
     };
     DeskTerms { keys: keys.clone(), bounds, metrics_per_topic: config.metrics_per_topic }
 }

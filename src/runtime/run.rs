@@ -131,6 +131,8 @@ pub struct Broker {
     ended: Cell<usize>,
     /// How long a drain may take; a reload may change it.
     pub patience: Patience,
+    /// Counts their connections.
+    pub doorkeeper: Arc<Doorkeeper>,
     _directory: DataDir,
 }
 
@@ -194,7 +196,7 @@ impl Prepared {
         let gauges: Vec<Arc<Gauges>> = (0..shards).map(|_| Arc::default()).collect();
         let doors: Vec<_> = self.bound.sockets.iter().map(|socket| socket.try_clone()).collect();
         let clock = Clock::start();
-        let doorkeeper = Arc::new(Doorkeeper::default());
+        let doorkeeper = Arc::new(Doorkeeper::new(self.settings.connections_max));
         let mut executors = Vec::new();
         for (index, (ends, socket)) in mesh::ends(shards).into_iter().zip(self.bound.sockets).enumerate() {
             let id = ShardId(index as u16);
@@ -227,6 +229,7 @@ impl Prepared {
             executors,
             ended: Cell::new(0),
             patience: Patience::new(self.settings.shutdown_timeout),
+            doorkeeper,
             _directory: self.directory,
         };
         match broker.serve(doors) {

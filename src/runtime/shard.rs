@@ -110,7 +110,8 @@ pub struct Shard {
     tls_log: Seldom,
     core: RefCell<Box<dyn Logic>>,
     logs: HashMap<LogId, Rc<LogDevice>>,
-    doorkeeper: Arc<Doorkeeper>,
+    /// Counts the connections of all shards.
+    pub doorkeeper: Arc<Doorkeeper>,
     background: TaskQueueHandle,
     answers: RefCell<VecDeque<Event>>,
     dirty: RefCell<Vec<Rc<Connection>>>,

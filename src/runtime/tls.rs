@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
@@ -10,6 +11,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 
+use super::certificate::not_after;
 use super::tls_session::TlsSession;
 use crate::config::{Config, TlsVersion};
 
@@ -19,17 +21,24 @@ pub struct Tls {
 }
 
 /// Rules that have been read and found right, not yet in force.
-pub struct Rules(Arc<ServerConfig>);
+pub struct Rules {
+    config: Arc<ServerConfig>,
+    /// When the first certificate of the chain ends, in seconds since 1970; zero if it does not say.
+    pub expiry_s: u64,
+}
+
+/// A certificate that ends sooner than this is worth a word.
+const SOON: Duration = Duration::from_secs(14 * 86_400);
 
 impl Tls {
     /// With these rules to begin with.
     pub fn new(rules: Rules) -> Tls {
-        Tls { rules: RwLock::new(rules.0) }
+        Tls { rules: RwLock::new(rules.config) }
     }
 
     /// From now on these. Sessions begun under the old ones cannot be resumed under them.
     pub fn replace(&self, rules: Rules) {
-        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules.0;
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules.config;
     }
 
     /// The broker's side of a new connection.
@@ -54,10 +63,24 @@ impl Rules {
             Some(verifier) => rules.with_client_cert_verifier(verifier),
             None => rules.with_no_client_auth(),
         };
-        let mut rules = rules.with_single_cert(chain("tls_cert", cert)?, private_key(key)?).map_err(wrong)?;
+        let chain = chain("tls_cert", cert)?;
+        let expiry_s = chain.iter().filter_map(|one| not_after(one)).min().unwrap_or_default();
+        let mut rules = rules.with_single_cert(chain, private_key(key)?).map_err(wrong)?;
         // Clients that come back need no full handshake; the broker remembers nothing for it.
         rules.ticketer = ring::Ticketer::new().map_err(wrong)?;
-        Ok(Some(Rules(Arc::new(rules))))
+        Ok(Some(Rules { config: Arc::new(rules), expiry_s }))
+    }
+
+    /// What is to be said of a certificate that works and will not for long, or not for anybody.
+    pub fn warning(&self) -> Option<String> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let left = Duration::from_secs(self.expiry_s).checked_sub(now);
+        match left {
+            _ if self.expiry_s == 0 => None,
+            None => Some("tls_cert has expired: clients refuse it".into()),
+            Some(left) if left < SOON => Some(format!("tls_cert expires in {} days", left.as_secs() / 86_400)),
+            Some(_) => None,
+        }
     }
 }
 

@@ -131,15 +131,17 @@ impl Core {
         }
     }
 
-    /// Records that every subscription has settled leave memory, and, if one of them is durable, the log.
+    /// Records that every subscription has settled leave memory, and, if one of them is durable, the log: once the log
+    /// knows that they are settled, or else a crash would leave cursors that point at what is gone.
     pub(super) fn trim_settled(&mut self, index: usize) {
         let partition = &self.partitions[index];
-        let mut lowest = Offset::MAX;
+        let (mut lowest, mut lowest_logged) = (Offset::MAX, Offset::MAX);
         let mut durable = false;
         for subscription in &partition.subscriptions {
-            let sub = &self.subscriptions[*subscription].sub;
-            lowest = lowest.min(sub.cursor.floor());
-            durable |= sub.is_durable();
+            let serving = &self.subscriptions[*subscription];
+            lowest = lowest.min(serving.sub.cursor.floor());
+            lowest_logged = lowest_logged.min(serving.safe_floor());
+            durable |= serving.sub.is_durable();
         }
         if partition.subscriptions.is_empty() {
             return;
@@ -150,9 +152,10 @@ impl Core {
         self.memory.tail -= partition.tail.forget_before(lowest);
         if self.has_logs() {
             if let (true, Some(id)) = (durable, id) {
-                self.logs[log].log.set_live_from(id, lowest);
+                let gone = lowest_logged.min(lowest);
+                self.logs[log].log.set_live_from(id, gone);
                 let partition = &mut self.partitions[index];
-                partition.start = partition.start.max(lowest);
+                partition.start = partition.start.max(gone);
             }
         } else {
             let partition = &mut self.partitions[index];

@@ -20,6 +20,14 @@ use crate::protocol::native::frame::Frame;
 use crate::protocol::native::reply::{self, Welcome};
 use crate::protocol::native::request::{self, GoAway, Request};
 
+/// Deadlines of connections are rounded up to multiples of this: whoever opened ten thousand of them does not wake the
+/// core ten thousand times, each for one that has shaken hands long ago.
+const TOGETHER_NS: u64 = 100_000_000;
+
+fn together(deadline: Instant) -> Instant {
+    deadline.0.checked_next_multiple_of(TOGETHER_NS).map_or(Instant::NEVER, Instant)
+}
+
 impl Core {
     pub(super) fn connected(&mut self, id: ConnId, peer: IpAddr, arrival: Arrival) {
         let (session, unread, crowd) = match arrival {
@@ -37,6 +45,7 @@ impl Core {
             link,
             session,
             partial: BytesMut::new(),
+            counted: (0, 0),
             unread: BytesMut::new(),
             hold: None,
             paused: false,
@@ -66,6 +75,9 @@ impl Core {
     }
 
     fn too_many(&self, crowd: Crowd) -> Option<Refusal> {
+        if self.turns_away() && crowd != Crowd::default() {
+            return Some(Refusal::limit(Reason::MemoryLimit, "the broker is at its memory bound"));
+        }
         let limits = &self.options.limits;
         let text = match crowd {
             Crowd { all, .. } if all > limits.connections_max => "too many connections",
@@ -206,6 +218,7 @@ impl Core {
             Phase::Open => conn.heard + limits.idle_timeout,
             _ => conn.opened + limits.handshake_timeout,
         };
+        let deadline = together(deadline);
         if deadline < conn.timer {
             conn.timer = deadline;
             self.timers.set(deadline, Timer::Conn(conn.id));
@@ -254,7 +267,7 @@ impl Core {
             return;
         }
         conn.session.phase = Phase::Closing;
-        self.memory.input -= conn.unread.len() + conn.partial.len();
+        self.count_input(conn, 0, 0);
         conn.unread = BytesMut::new();
         conn.partial = BytesMut::new();
         conn.hold = None;
@@ -268,7 +281,7 @@ impl Core {
         log::debug!("connection {id} from {} ended: {why:?}", conn.peer);
         self.stats.connections_closed += 1;
         if conn.session.phase != Phase::Closing {
-            self.memory.input -= conn.unread.len() + conn.partial.len();
+            self.count_input(&mut conn, 0, 0);
             self.detach_all(&mut conn);
         }
         self.queries.retain(|(asker, _), _| *asker != id);

@@ -197,6 +197,7 @@ impl Core {
         self.trim_volatile();
         self.poll_backup();
         self.log_last_cursors();
+        self.shed_volatile();
         self.poll_logs();
         self.flush_links();
         self.move_idle();

@@ -177,13 +177,15 @@ impl Core {
     /// The next member with room and credit, going round.
     fn taker(&mut self, index: usize) -> Option<Member> {
         let most = self.options.limits.outbox_max;
+        let short = self.is_short();
         let sub = &mut self.subscriptions[index].sub;
         let members = sub.members.len();
         for nth in 0..members {
             let at = (sub.turn + nth) % members;
             let member = sub.members[at];
             let link = &mut self.links[member.link];
-            let room = link.has_room(most);
+            // At the memory bound nothing is added to what a socket has not taken.
+            let room = link.has_room(most) && !(short && link.backlog() > 0);
             let Some(binding) = link.binding(member.binding) else { continue };
             if binding.polled || !binding.has_credit() {
                 continue;
@@ -251,38 +253,6 @@ impl Core {
         link.write(|out| reply::source(out, &source));
         self.memory.output += link.written() - before;
         self.mark_dirty(taker.link);
-    }
-
-    /// Forgets QoS 0 records that everybody has, and the oldest beyond the bound; what stays gets bytes of its own.
-    pub(super) fn trim_volatile(&mut self) {
-        while let Some(index) = self.touched.pop() {
-            self.trim_volatile_of(index);
-        }
-    }
-
-    fn trim_volatile_of(&mut self, index: usize) {
-        let Some(partition) = self.partitions.get_mut(index) else { return };
-        let subscriptions = &self.subscriptions;
-        let taken = partition.subscriptions.iter().map(|sub| subscriptions[*sub].sub.volatile_next).min();
-        let taken = taken.unwrap_or(Offset::MAX).min(partition.volatile.next());
-        let mut freed = partition.volatile.forget_before(taken);
-        let short = self.memory.used() > self.options.limits.memory_max;
-        let most = if short { 0 } else { self.options.limits.qos0_backlog_max };
-        while partition.volatile.bytes() > most {
-            freed += partition.volatile.pop().map_or(0, |held| held.bytes.len());
-        }
-        self.memory.volatile -= freed;
-        let first = partition.volatile.first();
-        if taken < first {
-            for sub in &partition.subscriptions {
-                let sub = &mut self.subscriptions[*sub].sub;
-                let lost = first.since(sub.volatile_next);
-                sub.counters.dropped += lost;
-                self.stats.dropped_slow += lost;
-                sub.volatile_next = sub.volatile_next.max(first);
-            }
-        }
-        partition.volatile.detach_newest();
     }
 
     /// Reads on in the log for a subscription behind the tail.

@@ -8,6 +8,7 @@ use crate::model::Offset;
 impl Core {
     pub(super) fn keep_house(&mut self) {
         self.end_sessions();
+        self.end_stalled_frames();
         self.offenders.forget(self.now);
         self.forget_backup();
         for index in 0..self.logs.len() {

@@ -39,6 +39,7 @@ mod serving;
 pub mod session;
 mod settle;
 mod shard_log;
+mod shed;
 mod standing;
 pub mod stats;
 pub mod subscribe;

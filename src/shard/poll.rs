@@ -29,7 +29,7 @@ impl Core {
     /// POLL, on the shard that holds the connection.
     #[inline]
     pub(super) fn polled(&mut self, conn: &mut Conn, correlation: u64, subscription: u64) {
-        let Some(state) = conn.session.open_subscription(subscription) else {
+        let Some(state) = conn.session.subscription(subscription) else {
             return self.refuse(conn.link, correlation, &Refusal::unknown("unknown subscription"));
         };
         let shard = state.shards[0].shard;

@@ -187,7 +187,7 @@ impl Core {
             return Ok(None);
         }
         let limits = &self.options.limits;
-        if self.memory.used() > limits.memory_max {
+        if self.is_short() {
             return Ok(Some(Hold::Memory));
         }
         let partition = &self.partitions[index];

@@ -44,7 +44,8 @@ impl Core {
 
     fn keep_unread(&mut self, conn: &mut Conn, bytes: BytesMut) {
         if conn.session.phase != Phase::Closing {
-            self.memory.input += bytes.len();
+            let (all, large) = conn.counted;
+            self.count_input(conn, all + bytes.len(), large);
             conn.unread.unsplit(bytes);
         }
     }
@@ -72,11 +73,15 @@ impl Core {
         let frame_max = self.options.limits.frame_max;
         loop {
             let wanted = match split(&conn.partial, frame_max) {
-                Split::More(wanted) => wanted - conn.partial.len(),
+                Split::More(wanted) if self.set_aside(conn, wanted) => wanted - conn.partial.len(),
+                Split::More(_) => {
+                    rejoin(conn, input);
+                    return Flow::Hold(Hold::Frame);
+                }
                 Split::Bad { .. } if speaks_tls(conn, &conn.partial) => return self.tls_on_plain_port(conn),
                 Split::Bad { code, correlation, text } => return self.bad_frame(conn, code, correlation, text),
                 Split::Frame(frame) => {
-                    self.memory.input -= conn.partial.len();
+                    self.count_input(conn, 0, 0);
                     let mut whole = Input { bytes: std::mem::take(&mut conn.partial), at: 0 };
                     let flow = self.frame(conn, &mut whole, &frame);
                     if let Flow::Hold(_) = flow {
@@ -91,7 +96,6 @@ impl Core {
                 return Flow::Go;
             }
             let taken = wanted.min(rest.len());
-            self.memory.input += taken;
             conn.partial.reserve(wanted);
             conn.partial.extend_from_slice(&rest[..taken]);
             input.at += taken;
@@ -108,7 +112,9 @@ impl Core {
                         return flow;
                     }
                 }
-                Split::More(_) => return Flow::Go,
+                Split::More(_) if input.at == input.bytes.len() => return Flow::Go,
+                Split::More(wanted) if self.set_aside(conn, wanted) => return Flow::Go,
+                Split::More(_) => return Flow::Hold(Hold::Frame),
                 Split::Bad { .. } if speaks_tls(conn, &input.bytes[input.at..]) => return self.tls_on_plain_port(conn),
                 Split::Bad { code, correlation, text } => return self.bad_frame(conn, code, correlation, text),
             }
@@ -116,11 +122,8 @@ impl Core {
     }
 
     fn keep_partial(&mut self, conn: &mut Conn, input: &Input) {
-        let rest = &input.bytes[input.at..];
-        if !rest.is_empty() {
-            self.memory.input += rest.len();
-            conn.partial.extend_from_slice(rest);
-        }
+        conn.partial.extend_from_slice(&input.bytes[input.at..]);
+        debug_assert!(conn.partial.len() <= conn.counted.0, "room was set aside for a frame before it is kept");
     }
 
     /// Handles the frame at `input.at` and moves past it, unless it has to wait.
@@ -179,6 +182,9 @@ impl Core {
     fn request(&mut self, conn: &mut Conn, correlation: u64, request: Request<'_>) -> Flow {
         if self.links[conn.link].backlog() > self.options.limits.outbox_max {
             return Flow::Hold(Hold::Output);
+        }
+        if named(&request).is_some_and(|subscription| conn.session.is_pending(subscription)) {
+            return Flow::Hold(Hold::Subscribing);
         }
         match request {
             Request::Ping => self.reply(conn.link, |out| reply::pong(out, correlation)),
@@ -247,9 +253,28 @@ impl Core {
     }
 }
 
+/// Puts the beginning of a frame and what came after it together again.
+fn rejoin(conn: &mut Conn, input: &mut Input) {
+    let rest = std::mem::take(&mut input.bytes).split_off(input.at);
+    let mut whole = std::mem::take(&mut conn.partial);
+    whole.unsplit(rest);
+    *input = Input { bytes: whole, at: 0 };
+}
+
 /// A handshake record of TLS, any version: as the length of a frame far beyond the bound.
 fn speaks_tls(conn: &Conn, bytes: &[u8]) -> bool {
     conn.session.phase == Phase::Hello && bytes.starts_with(&[0x16, 0x03])
+}
+
+/// The subscription that a request speaks of.
+fn named(request: &Request<'_>) -> Option<u64> {
+    match request {
+        Request::Poll { subscription } | Request::Ack { subscription } => Some(*subscription),
+        Request::Unsubscribe { subscription, .. } => Some(*subscription),
+        Request::Settle(settle) => Some(settle.subscription),
+        Request::Credit(credit) => Some(credit.subscription),
+        _ => None,
+    }
 }
 
 /// The wire's inclusive ranges as half-open ones.

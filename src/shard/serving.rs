@@ -19,6 +19,8 @@ pub struct Serving {
     pub polls: Vec<u64>,
     /// Where the log entry ends that makes it durable.
     pub logged: Lsn,
+    /// The floor of its cursor as the log has it.
+    pub logged_floor: Offset,
     /// Its cursor moved since it was last logged.
     pub unlogged: bool,
     /// Since when it has had no member.
@@ -39,17 +41,24 @@ pub struct RecordPlace {
 impl Serving {
     pub fn new(sub: Subscription) -> Serving {
         Serving {
-            sub,
             queued: false,
             timer: Instant::NEVER,
             history: Vec::new(),
             reading: None,
             polls: Vec::new(),
             logged: Lsn::ZERO,
+            logged_floor: sub.cursor.floor(),
             unlogged: false,
             detached: None,
             place: None,
+            sub,
         }
+    }
+
+    /// Everything before is settled, and stays so whatever happens.
+    pub fn safe_floor(&self) -> Offset {
+        let floor = self.sub.cursor.floor();
+        if self.sub.logged_id().is_some() { floor.min(self.logged_floor) } else { floor }
     }
 
     pub fn remembered(&self, offset: Offset) -> Option<&Held> {

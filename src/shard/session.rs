@@ -98,6 +98,9 @@ pub struct Conn {
     pub session: Session,
     /// The beginning of a frame whose rest has not arrived.
     pub partial: BytesMut,
+    /// What its input counts for in the shard's memory: what is unread, or what is set aside for the frame that is
+    /// coming in; and how much of that counts as a large frame.
+    pub counted: (usize, usize),
     /// Received and not handled, because of `hold`.
     pub unread: BytesMut,
     pub hold: Option<Hold>,
@@ -121,12 +124,16 @@ pub enum Hold {
     Queue(usize),
     /// The shard is at its memory bound.
     Memory,
+    /// A large frame has begun, and there is no memory yet for all of it.
+    Frame,
     /// On its way to another shard, when its output is sent.
     Moving(ShardId),
     /// Its replies are not read.
     Output,
     /// Its key was wrong, and the answer to that, with this correlation id, waits.
     Denied(u64),
+    /// It speaks of a subscription that is not answered yet.
+    Subscribing,
 }
 
 impl Session {
@@ -165,9 +172,9 @@ impl Session {
         self.subscriptions.get_mut(index)?.as_mut()
     }
 
-    /// A subscription that the client has been told of: before, it cannot know the number.
-    pub fn open_subscription(&mut self, id: u64) -> Option<&mut Subscribed> {
-        self.subscription(id).filter(|state| state.pending == 0)
+    /// Asked for, and not answered yet.
+    pub fn is_pending(&mut self, id: u64) -> bool {
+        self.subscription(id).is_some_and(|state| state.pending > 0)
     }
 
     pub fn has_subscriptions(&self) -> bool {

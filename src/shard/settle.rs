@@ -14,7 +14,7 @@ use crate::wal::Entry;
 impl Core {
     /// SETTLE or ACK, on the shard that holds the connection.
     pub(super) fn settle(&mut self, conn: &mut Conn, correlation: u64, subscription: u64, settle: Settle) {
-        let Some(state) = conn.session.open_subscription(subscription) else {
+        let Some(state) = conn.session.subscription(subscription) else {
             return self.refuse(conn.link, correlation, &Refusal::unknown("unknown subscription or delivery tag"));
         };
         let shard = match settle {
@@ -109,14 +109,17 @@ impl Core {
             serving.unlogged = false;
             let cursor = &serving.sub.cursor;
             let entry = Entry::Cursor { id, floor: cursor.floor(), above: cursor.above().collect() };
-            let log = self.partitions[serving.sub.partition].log;
+            let partition = serving.sub.partition;
+            serving.logged_floor = cursor.floor();
+            let log = self.partitions[partition].log;
             self.logs[log].log.append(self.now, entry);
+            self.trim_settled(partition);
         }
     }
 
     /// CREDIT, on the shard that holds the connection: goes to the shards in the measure that they used it.
     pub(super) fn credited(&mut self, conn: &mut Conn, correlation: u64, subscription: u64, messages: u64, bytes: u64) {
-        let Some(state) = conn.session.open_subscription(subscription) else {
+        let Some(state) = conn.session.subscription(subscription) else {
             return self.refuse(conn.link, correlation, &Refusal::unknown("unknown subscription"));
         };
         let shares = state.shards.len() as u64;

@@ -26,13 +26,14 @@ pub enum Reason {
     HandshakeTimeout,
     IdleTimeout,
     OutputLimit,
+    MemoryLimit,
     TlsOnPlainPort,
     KeyRevoked,
     WrongKey,
 }
 
 impl Reason {
-    pub const ALL: [Reason; 22] = [
+    pub const ALL: [Reason; 23] = [
         Reason::BadFrame,
         Reason::BadRequest,
         Reason::Unauthenticated,
@@ -52,6 +53,7 @@ impl Reason {
         Reason::HandshakeTimeout,
         Reason::IdleTimeout,
         Reason::OutputLimit,
+        Reason::MemoryLimit,
         Reason::TlsOnPlainPort,
         Reason::KeyRevoked,
         Reason::WrongKey,
@@ -79,6 +81,7 @@ impl Reason {
             Reason::HandshakeTimeout => "handshake_timeout",
             Reason::IdleTimeout => "idle_timeout",
             Reason::OutputLimit => "output_limit",
+            Reason::MemoryLimit => "memory_limit",
             Reason::TlsOnPlainPort => "tls_on_plain_port",
             Reason::KeyRevoked => "key_revoked",
             Reason::WrongKey => "wrong_key",

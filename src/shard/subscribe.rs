@@ -105,7 +105,9 @@ impl Core {
             polled: false,
             spread: pattern.exact().is_none() && self.options.shards > 1,
         };
-        self.subscribe(conn, correlation, Ok(pattern), options)
+        // What this subscription gives up goes there in the name of this key.
+        let may_bury = options.dead_letter.as_ref().map_or(Ok(()), |topic| self.may_publish(conn, topic));
+        self.subscribe(conn, correlation, may_bury.map(|()| pattern), options)
     }
 
     fn subscribe(
@@ -213,6 +215,7 @@ impl Core {
         let outcome = outcome.map_err(|(code, text)| Refusal::new(code, Reason::SubscriptionLimit, text));
         self.subscribe_answered(&mut conn, subscription, outcome);
         self.put_conn(conn);
+        self.release(id, Hold::Subscribing);
     }
 
     /// One shard has answered; when all have, the client hears of it.
@@ -253,7 +256,7 @@ impl Core {
 
     /// UNSUBSCRIBE.
     pub(super) fn unsubscribe(&mut self, conn: &mut Conn, correlation: u64, subscription: u64, delete: bool) {
-        if conn.session.open_subscription(subscription).is_none() {
+        if conn.session.subscription(subscription).is_none() {
             return self.refuse(conn.link, correlation, &Refusal::unknown("unknown subscription"));
         }
         if delete {

@@ -11,11 +11,13 @@ pub struct Book {
     pub subs: Subs,
     /// Attempts of a subscription that asks for none in particular.
     pub attempts_default: u16,
+    /// Shards of this process.
+    pub shards: u16,
 }
 
 impl Book {
     pub fn new(topics: Vec<TopicName>, attempts_default: u16) -> Book {
-        Book { topics, messages: Messages::default(), subs: Subs::default(), attempts_default }
+        Book { topics, messages: Messages::default(), subs: Subs::default(), attempts_default, shards: 0 }
     }
 
     pub fn topic(&self, name: &[u8]) -> Option<TopicId> {

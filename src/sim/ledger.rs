@@ -33,6 +33,8 @@ struct LogLedger {
 #[derive(Debug)]
 struct Group {
     write: u64,
+    /// When it was given to the device.
+    at: Instant,
     segment: Lsn,
     len: u64,
     state: State,
@@ -71,7 +73,7 @@ impl Ledger {
         let first = segment.plus(position);
         let ledger = &mut self.logs[log.index()];
         ledger.check_untouched(first, len as u64)?;
-        let mut group = Group { write, segment, len: len as u64, state: State::Flying, messages: Vec::new() };
+        let mut group = Group { write, at: now, segment, len: len as u64, state: State::Flying, messages: Vec::new() };
         for piece in pieces {
             read_piece(messages, log, piece, &mut group.messages)?;
         }
@@ -145,6 +147,11 @@ impl Ledger {
     pub fn first_open(&self) -> Option<(LogId, Lsn)> {
         let open = self.logs.iter().enumerate().find_map(|(log, ledger)| Some((log, *ledger.open.keys().next()?)));
         open.map(|(log, first)| (LogId(log as u16), first))
+    }
+
+    /// Since when some group has been with a device and is not durable.
+    pub fn oldest_open(&self) -> Option<Instant> {
+        self.logs.iter().flat_map(|ledger| ledger.open.values()).map(|group| group.at).min()
     }
 
     /// Every log lost power.

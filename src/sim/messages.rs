@@ -45,6 +45,8 @@ pub struct Message {
     pub handed: Option<Instant>,
     /// When the broker had last come to it: it was appended then or, where it had to wait, later.
     pub handed_last: Option<Instant>,
+    /// The broker has come to it: it was taken, refused, or sent on to its shard.
+    pub taken: bool,
     /// How often the broker has read it.
     pub sayings: u32,
     /// The broker said that it would not take it.
@@ -90,6 +92,7 @@ impl Messages {
             idempotent,
             handed: None,
             handed_last: None,
+            taken: false,
             sayings: 0,
             refused: false,
             acked: None,
@@ -143,7 +146,9 @@ impl Messages {
         let Messages { all, read } = self;
         read.retain(|(link, id)| {
             all[id.0 as usize].handed_last = Some(now);
-            !reads(*link)
+            let taken = reads(*link);
+            all[id.0 as usize].taken |= taken;
+            !taken
         });
     }
 

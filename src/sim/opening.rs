@@ -25,7 +25,7 @@ fn options(shape: &Shape, log: LogId) -> LogOptions {
         segment_size: shape.segment_size,
         fsync: told.unwrap_or(FsyncPolicy::None),
         retention_ms: 0,
-        retention_bytes: 0,
+        retention_bytes: if shape.plant == Some(Plant::RetentionUnasked) { 8 * 1024 } else { 0 },
         low_water: 2 * shape.segment_size,
     }
 }

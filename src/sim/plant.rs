@@ -17,11 +17,25 @@ pub enum Plant {
     SyncClaimedEarly,
     /// One more record is in flight than the bound says: the core is told a larger bound.
     InFlightOffByOne,
+    /// What was dropped of QoS 0 is not counted: the world does not hear of it.
+    DropsUncounted,
+    /// Records go by bytes although the configuration says that none do: the log is told another bound.
+    RetentionUnasked,
+    /// Without a log, the oldest records are dropped although the configuration says to wait: the core is told so.
+    OverflowUnasked,
 }
 
 impl Plant {
-    pub const ALL: [Plant; 5] =
-        [Plant::AckAtAppend, Plant::AckAtWrite, Plant::CrcSkipped, Plant::SyncClaimedEarly, Plant::InFlightOffByOne];
+    pub const ALL: [Plant; 8] = [
+        Plant::AckAtAppend,
+        Plant::AckAtWrite,
+        Plant::CrcSkipped,
+        Plant::SyncClaimedEarly,
+        Plant::InFlightOffByOne,
+        Plant::DropsUncounted,
+        Plant::RetentionUnasked,
+        Plant::OverflowUnasked,
+    ];
 }
 
 impl FromStr for Plant {

@@ -8,7 +8,7 @@ use super::shape::Shape;
 use crate::auth::{Key, KeyRing, Secret};
 use crate::config::TopicRules;
 use crate::model::placement::shard_of;
-use crate::model::{Backoff, Instant, LogId, ShardId};
+use crate::model::{Backoff, Instant, LogId, OverflowPolicy, ShardId};
 use crate::shard::{Core, CoreOptions};
 use crate::wal::Log;
 use crate::wal::RecoveryReport;
@@ -73,7 +73,7 @@ fn options(shape: &Shape, keys: &KeyRing, (shard, shards): (ShardId, u16), seed:
         shard,
         shards,
         logs: if shape.fsync.is_some() { shape.logs } else { shards },
-        overflow: shape.overflow,
+        overflow: if shape.plant == Some(Plant::OverflowUnasked) { OverflowPolicy::DropOldest } else { shape.overflow },
         limits,
         keys: keys.clone(),
         max_retries: shape.max_retries,

@@ -116,6 +116,9 @@ fn roll_fsync(dice: &mut Dice, plant: Option<Plant>) -> Option<FsyncPolicy> {
     if matches!(plant, Some(Plant::AckAtWrite | Plant::SyncClaimedEarly)) {
         return Some(FsyncPolicy::Always);
     }
+    if plant == Some(Plant::OverflowUnasked) {
+        return None;
+    }
     match dice.below(if plant.is_some() { 9 } else { 10 }) {
         0..=3 => Some(FsyncPolicy::Always),
         4 | 5 => Some(FsyncPolicy::EveryN(*dice.pick(&[1, 2, 8, 64]))),

@@ -51,6 +51,8 @@ pub struct Sub {
     pub sources: BTreeMap<TopicId, Source>,
     /// What it may still be sent, by link: records and bytes.
     pub credit: BTreeMap<LinkId, (i64, i64)>,
+    /// Since when each link holds it.
+    pub held: BTreeMap<LinkId, Instant>,
 }
 
 /// One topic of a subscription.
@@ -120,6 +122,7 @@ impl Subs {
             lost: Vec::new(),
             sources,
             credit,
+            held: BTreeMap::new(),
         });
         id
     }
@@ -211,6 +214,7 @@ impl Subs {
         let sub = self.of_mut(id);
         sub.lost.push(now);
         sub.credit.remove(&link);
+        sub.held.remove(&link);
         if sub.key.is_none() {
             sub.alive = false;
         }
@@ -228,6 +232,7 @@ impl Subs {
         for sub in &mut self.all {
             sub.alive &= sub.key.is_some();
             sub.credit.clear();
+            sub.held.clear();
             for source in sub.sources.values_mut() {
                 source.front.clear();
                 source.in_flight = 0;

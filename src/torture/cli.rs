@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::{Args, Subcommand};
 
 use super::verdict::Verdict;
-use super::{crash, damage, disk_full, failing_disk, power, slow_disk, soak};
+use super::{crash, damage, disk_full, failing_disk, network, overload, power, slow_disk, soak};
 use crate::bench::failure::Failure;
 
 /// Attack the promises of a broker of its own: crashes, disks, networks, overload
@@ -49,6 +49,8 @@ impl Common {
 /// The trials.
 #[derive(Subcommand, Clone, Debug)]
 pub enum Trial {
+    Network(network::Network),
+    Overload(overload::Overload),
     Crash(crash::Arguments),
     Damage(damage::Arguments),
     Power(power::Arguments),
@@ -73,6 +75,14 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<(), Failure> {
 
 fn judge(trial: &Trial) -> Result<(&'static str, u64, Verdict), Failure> {
     match trial {
+        Trial::Network(network) => {
+            let seed = network.common.seed();
+            Ok(("network", seed, network::run(network, seed)?))
+        }
+        Trial::Overload(overload) => {
+            let seed = overload.common.seed();
+            Ok(("overload", seed, overload::run(overload, seed)?))
+        }
         Trial::Crash(arguments) => crash::run(arguments).map(|(seed, verdict)| ("crash", seed, verdict)),
         Trial::Damage(arguments) => {
             let seed = arguments.common.seed();

@@ -15,6 +15,8 @@ pub mod faults;
 pub mod http;
 pub mod killing;
 pub mod losses;
+pub mod network;
+pub mod overload;
 pub mod power;
 pub mod raw;
 pub mod slow_disk;

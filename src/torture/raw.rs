@@ -43,8 +43,14 @@ impl Raw {
             }
             return out;
         }
-        let said = BatchFor { alias: 0, partition: 0, qos, acknowledge: false, must_route: false, ttl_ms: 0 };
-        command::publish_batch(&mut out, self.next, &said, &batch(bodies));
+        version_2(&mut out, self.next, qos, bodies);
+        out
+    }
+
+    /// The frame that publishes a QoS 1 batch to alias 0, of whichever connection.
+    pub fn frame_of(bodies: &[Vec<u8>]) -> BytesMut {
+        let mut out = BytesMut::new();
+        version_2(&mut out, 5, Qos::AtLeastOnce, bodies);
         out
     }
 
@@ -62,6 +68,11 @@ impl Raw {
 /// Ends a connection by a reset, when it is dropped.
 pub fn reset(stream: &TcpStream) -> Result<(), Failure> {
     Ok(SockRef::from(stream).set_linger(Some(Duration::ZERO))?)
+}
+
+fn version_2(out: &mut BytesMut, correlation: u64, qos: Qos, bodies: &[Vec<u8>]) {
+    let said = BatchFor { alias: 0, partition: 0, qos, acknowledge: false, must_route: false, ttl_ms: 0 };
+    command::publish_batch(out, correlation, &said, &batch(bodies));
 }
 
 /// Messages in one record batch.

@@ -1,5 +1,6 @@
 //! What a trial found.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde_json::{Map, Value, json};
@@ -10,7 +11,7 @@ const TOLD_MAX: usize = 20;
 /// What a trial did, in figures with names, and the promises it found broken.
 #[derive(Debug, Default)]
 pub struct Verdict {
-    figures: Vec<(&'static str, Value)>,
+    figures: Vec<(Cow<'static, str>, Value)>,
     broken: Vec<String>,
     broken_count: u64,
 }
@@ -22,8 +23,8 @@ impl Verdict {
     }
 
     /// States a figure. Figures are told in the order in which they are stated.
-    pub fn figure(&mut self, name: &'static str, value: impl Into<Value>) {
-        self.figures.push((name, value.into()));
+    pub fn figure(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Value>) {
+        self.figures.push((name.into(), value.into()));
     }
 
     /// A promise did not hold.
@@ -42,7 +43,7 @@ impl Verdict {
     /// For `--json`.
     pub fn to_json(&self, trial: &str, seed: u64) -> Value {
         let mut object: Map<String, Value> =
-            self.figures.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+            self.figures.iter().map(|(name, value)| (name.clone().into_owned(), value.clone())).collect();
         object.insert("trial".into(), json!(trial));
         object.insert("seed".into(), json!(seed));
         object.insert("broken".into(), json!(self.broken_count));

@@ -406,7 +406,7 @@ fn mended(device: &Device, mode: RecoveryMode) -> Vec<u64> {
 #[test]
 fn a_file_cut_anywhere_is_mended_for_good() {
     for groups in [37, 45] {
-        let (device, sent) = killed(groups, 1900);
+        let (device, sent) = killed(groups, 3800);
         let last = Lsn((sent.last().unwrap().end.0 - 1) / SEGMENT * SEGMENT);
         for (segment, from) in [(Lsn(0), SEGMENT / 2), (last, 4096)] {
             for cut in (from..SEGMENT).step_by(499) {

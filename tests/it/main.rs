@@ -16,6 +16,8 @@ mod in_memory;
 mod keys;
 mod latency;
 mod metrics;
+mod network;
+mod overload;
 mod pages;
 mod power;
 mod recovery_modes;

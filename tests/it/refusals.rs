@@ -209,6 +209,9 @@ fn a_key_may_do_what_its_table_says_and_nothing_else() {
     client.subscribe(&SubscribeOptions::new("out.*")).unwrap();
     assert_eq!(code(client.subscribe(&SubscribeOptions::new("in.a"))), 403);
     assert_eq!(code(client.subscribe(&SubscribeOptions::new("out.>"))), 403);
+    let buries_in = |topic: &str| SubscribeOptions::new("out.a").at_least_once().durable("d").dead_letter(topic);
+    assert_eq!(code(client.subscribe(&buries_in("out.dead"))), 403);
+    client.subscribe(&buries_in("in.dead")).unwrap();
     let mut wire = broker.wire();
     wire.shake_hands(1, "sensor-key");
     wire.say(|out| command::publish(out, 3, Qos::AtMostOnce, b"out.a", b"hi"));

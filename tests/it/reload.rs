@@ -270,6 +270,7 @@ fn a_new_certificate_is_for_new_connections_and_a_bad_one_is_refused() {
         blipmq::client::blocking::Client::connect(&broker.options().tls(certificates.trusting()))
     };
     let client = connect(&old).unwrap();
+    assert!(broker.metric("blipmq_tls_certificate_expiry_seconds") > 1e9);
     place(&new);
     reload(&broker);
     client.ping().unwrap();
@@ -281,6 +282,8 @@ fn a_new_certificate_is_for_new_connections_and_a_bad_one_is_refused() {
     client.ping().unwrap();
     workspace.configure("wal = \"off\"");
     assert!(refused(&broker).contains("needs a restart: tls_cert"));
+    let reloads = |result: &str| broker.metric(&format!("blipmq_reloads_total{{result=\"{result}\"}}"));
+    assert_eq!((reloads("done"), reloads("refused")), (1.0, 2.0));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use blipmq::client::{ClientError, PublishOptions, SubscribeOptions};
 use blipmq::protocol::native::{Response, command};
 use nix::sys::signal::Signal;
 
-use crate::support::{Broker, PATIENCE, eventually};
+use crate::support::{Broker, PATIENCE, Workspace, eventually};
 
 #[test]
 fn an_interrupted_broker_ends_with_exit_code_0_and_tells_everybody_to_go() {
@@ -64,6 +64,60 @@ fn a_second_signal_does_not_wait() {
     assert_eq!(quiet.frame().kind, 0x1C, "the drain has begun");
     broker.signal(Signal::SIGINT);
     assert_eq!(broker.ended().code, Some(128 + 2));
+}
+
+#[test]
+fn after_a_second_signal_everything_acknowledged_is_there() {
+    const MESSAGES: u32 = 200;
+    let workspace = Workspace::new();
+    let options = SubscribeOptions::new("twice").at_least_once().durable("d").earliest();
+    {
+        let mut broker = workspace.start("shutdown_timeout_ms = 600000\nretry_backoff_ms = 600000");
+        let client = broker.client();
+        let mut subscription = client.subscribe(&options).unwrap();
+        for nth in 0..MESSAGES {
+            client.publish("twice", &nth.to_be_bytes(), &PublishOptions::at_least_once()).unwrap();
+        }
+        subscription.next_message(Some(PATIENCE)).unwrap().unwrap();
+        let mut quiet = broker.open(2);
+        broker.signal(Signal::SIGTERM);
+        assert_eq!(quiet.frame().kind, 0x1C, "the drain has begun");
+        broker.signal(Signal::SIGTERM);
+        assert_eq!(broker.ended().code, Some(128 + 15));
+    }
+    let broker = workspace.start("retry_backoff_ms = 600000");
+    let client = broker.client();
+    let mut subscription = client.subscribe(&options).unwrap();
+    for nth in 0..MESSAGES {
+        let message = subscription.next_message(Some(PATIENCE)).unwrap().unwrap();
+        assert_eq!(message.value[..], nth.to_be_bytes());
+    }
+}
+
+#[test]
+fn a_panic_anywhere_ends_the_process_with_exit_code_7_and_a_line() {
+    for place in ["shard", "http"] {
+        let workspace = Workspace::new();
+        let mut command = workspace.daemon();
+        command.env("BLIPMQD_PLANTED_PANIC", place).env("BLIPMQ_WAL", "off");
+        command.args(["--port", "0", "--metrics-port", "0", "--cores", "1", "--set", "max_connections=100"]);
+        // A shard's panic may come before the broker has said where it listens.
+        let ended = match workspace.spawn(command) {
+            Ok(mut broker) => {
+                if place == "http" {
+                    broker
+                        .command_spawned(&["admin", "--admin-addr", broker.metrics_address(), "health"])
+                        .wait()
+                        .unwrap();
+                }
+                broker.ended()
+            }
+            Err(ended) => ended,
+        };
+        assert_eq!(ended.code, Some(7), "{ended:?}");
+        let line = ended.stderr.lines().find(|line| line.contains("blipmqd: bug in")).unwrap();
+        assert!(line.contains(place) && ended.stderr.contains(&format!("planted in {place}")), "{ended:?}");
+    }
 }
 
 #[test]

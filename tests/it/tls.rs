@@ -334,3 +334,28 @@ fn a_wide_address_without_encryption_is_warned_of_and_with_it_is_not() {
     let certificates = Certificates::new();
     assert!(!warned(&broker(&certificates, "bind_addr = \"0.0.0.0\"")));
 }
+
+#[test]
+fn a_certificate_that_ends_soon_is_warned_of_and_one_that_has_ended_too() {
+    let days = |days: u64| {
+        let certificates = Certificates::new();
+        let (cert, key) = certificates.issue_until("broker", days);
+        Broker::in_memory(&format!("tls_cert = {cert:?}\ntls_key = {key:?}\n"))
+    };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() / 86_400;
+    assert!(days(now + 3).log().contains("tls_cert expires in"));
+    assert!(days(now - 3).log().contains("tls_cert has expired"));
+    assert!(!days(now + 300).log().contains("tls_cert"));
+}
+
+#[test]
+fn the_load_generator_speaks_it() {
+    let certificates = Certificates::new();
+    let broker = broker(&certificates, "");
+    let (ca, address) = (certificates.ca(), broker.address.to_string());
+    let mut words = vec!["bench", "qos0", "--addr", &address, "--tls-ca", ca.to_str().unwrap()];
+    words.extend(["--count", "5k", "--warmup", "0s", "--no-pin"]);
+    let output = broker.command(&words, "");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(said(&output).contains("lost 0"), "{output:?}");
+}

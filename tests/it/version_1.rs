@@ -40,6 +40,19 @@ fn a_session_said_one_byte_at_a_time_is_answered_the_same() {
 }
 
 #[test]
+fn what_is_said_of_a_durable_subscription_before_it_is_answered_waits_for_the_answer() {
+    let broker = Broker::new("fsync_policy = \"always\"");
+    let mut wire = broker.open(1);
+    wire.say(|out| {
+        command::subscribe(out, 3, b"demo", Qos::AtLeastOnce);
+        command::poll(out, 4, 1);
+        command::ping(out, 6);
+    });
+    let said = [wire.frame(), wire.frame()].map(|frame| (frame.kind, frame.correlation));
+    assert_eq!(said, [(0x05, 3), (0x08, 6)]);
+}
+
+#[test]
 fn a_qos_0_delivery_echoes_the_poll_that_asked_for_it() {
     for broker in Broker::both("") {
         let mut wire = broker.open(1);

@@ -21,22 +21,21 @@ pub struct Bounds {
 const IN_FLIGHT: &str = "no more records of a partition are in flight than the bound says";
 const ATTEMPTS: &str = "no delivery is attempted more often than the bound says";
 const FORWARD: &str = "attempts are counted upwards";
-/// Shards of a simulated broker at most.
-const SHARDS_MAX: i64 = 4;
+/// Bytes of one frame of deliveries at most.
+const FRAME_MAX: i64 = 64 * 1024;
 const CREDIT: &str = "nothing is delivered without credit";
 
 impl Bounds {
     /// A frame of deliveries goes out against credit.
     pub fn sent(&self, book: &mut Book, id: SubId, link: LinkId, (records, bytes): (u32, usize)) -> Checked {
+        let shards = i64::from(book.shards);
         let sub = book.subs.of_mut(id);
-        // What several shards serve has its credit divided among them: each begins with at least one message, and may
-        // overdraw its bytes once.
-        let spread = sub.wanted.spread;
+        // Of what several shards serve, each may overdraw its share of the bytes once.
+        let others = if sub.wanted.spread { shards - 1 } else { 0 };
         let Some(credit) = sub.credit.get_mut(&link) else { return Ok(()) };
         let had = *credit;
         *credit = (had.0 - i64::from(records), had.1 - bytes as i64);
-        let least = if spread { 1 - SHARDS_MAX } else { 0 };
-        must((had.1 > 0 || spread) && credit.0 >= least, CREDIT, || {
+        must(had.1 > -others * FRAME_MAX && credit.0 >= 0, CREDIT, || {
             format!("{id:?} on {link:?} had {had:?}, sent {records} records, {bytes} bytes")
         })
     }

@@ -71,8 +71,13 @@ impl Checkers {
                 Ok(())
             }
             Fact::Subscribed { sub, link, said, credit } => {
+                let shards = book.shards;
                 let attached = book.subs.of_mut(sub);
-                attached.credit.insert(link, (credit.0.into(), credit.1.into()));
+                // Where several shards serve a subscription, each begins with at least one message and one byte.
+                let least = if attached.wanted.spread { i64::from(shards) } else { 1 };
+                let credit = [credit.0, credit.1].map(|credit| i64::from(credit).max(least * i64::from(credit.min(1))));
+                attached.credit.insert(link, (credit[0], credit[1]));
+                attached.held.insert(link, now);
                 attached.split |= attached.wanted.version == 1 && attached.credit.len() > 1;
                 subscribed(book, now, sub, said);
                 Ok(())

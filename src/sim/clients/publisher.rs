@@ -35,6 +35,9 @@ pub struct PublisherPlan {
 /// A batch with more bytes gets no more records: every log's segments hold the largest.
 const BATCH_BYTES: usize = 24 * 1024;
 
+/// Longer than any run.
+const LONG_TTL_MS: u32 = 600_000;
+
 #[derive(Debug)]
 pub struct Publisher {
     plan: PublisherPlan,
@@ -129,6 +132,8 @@ impl Publisher {
 
     fn publish_v2(&mut self, line: &mut Line, hands: &mut Hands<'_>, dice: &mut Dice, to: (TopicId, Qos)) {
         let ttl_ms = if dice.chance(self.plan.ttl_per_mille) { dice.between(5, 300) as u32 } else { 0 };
+        // Some end long after the run: what carries them has to come.
+        let ttl_ms = if ttl_ms % 4 == 1 { LONG_TTL_MS } else { ttl_ms };
         let idempotent = self.plan.idempotent && to.1 == Qos::AtLeastOnce;
         let count = dice.between(1, self.plan.batch_max.into()).min(self.left.into()) as u32;
         let mut said = 0;

@@ -1,7 +1,7 @@
 //! The border of the cores: telling them, and doing what they ask.
 
 use crate::model::{ConnId, LogId, ShardId};
-use crate::shard::{Action, Event};
+use crate::shard::{Action, Answer, Event};
 use crate::sim::disk::Moment;
 use crate::sim::network::LinkId;
 use crate::sim::shape::Ending;
@@ -108,6 +108,7 @@ impl World {
                 Ok(())
             }
             Action::Log { log, action } => self.device(log, action),
+            Action::Answer { answer: Answer::Stats(stats), .. } => self.stock(&stats),
             Action::Answer { .. } => Ok(()),
             Action::Halt { code, reason } => self.halted(code, &reason),
             Action::Drained => self.drained(shard),

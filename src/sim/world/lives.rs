@@ -38,6 +38,7 @@ impl World {
             }
         };
         let shards = process.cores.len();
+        self.book.shards = shards as u16;
         self.trace.note(now, "start", &[self.lives.into(), shards as u64]);
         for report in &reports {
             self.trace.say(now, || format!("{report:?}"));
@@ -114,17 +115,20 @@ impl World {
         self.trace.note(now, "process ends", &[ending as u64]);
         let drained_from = self.draining.take();
         let power_lost = ending == Ending::PowerCut;
-        if power_lost {
+        let exposed = self.ledger.oldest_open();
+        let lossy = if power_lost {
             self.lose_power()?;
+            true
         } else {
             let (fates, broken) = self.disk.kill();
             self.ledger.killed(&mut self.book.messages, &fates);
             broken.iter().for_each(|log| self.ledger.power_cut(&mut self.book.messages, *log));
-        }
+            !broken.is_empty()
+        };
         let remembers = drained_from.filter(|_| ending == Ending::Graceful);
         self.witness.process_ended(&mut self.book);
         self.book.subs.process_ended(remembers);
-        self.doubt_subscriptions(power_lost || self.disk.has_failed);
+        self.doubt_subscriptions(exposed.filter(|_| lossy));
         self.network.process_ended(now, power_lost);
         self.mesh.process_ended();
         self.replan_network();
@@ -151,12 +155,14 @@ impl World {
         Ok(())
     }
 
-    /// Under a policy that may lose something, it may be a subscription.
-    fn doubt_subscriptions(&mut self, lossy: bool) {
+    /// Under a policy that may lose something, it may be a subscription: one that was told of when, or after, the
+    /// oldest group was given to a device that had not become durable. Of a pattern's topics nobody is told.
+    fn doubt_subscriptions(&mut self, exposed: Option<Instant>) {
         let volatile = self.shape.fsync.is_none();
-        let doubtful = lossy && self.shape.fsync != Some(FsyncPolicy::Always);
+        let exposed = exposed.filter(|_| self.shape.fsync != Some(FsyncPolicy::Always));
         for sub in self.book.subs.iter_mut() {
-            sub.uncertain |= doubtful || self.rotten;
+            let recent = |since| sub.wanted.topics.len() > 1 || sub.since.is_none_or(|told| told >= since);
+            sub.uncertain |= exposed.is_some_and(recent) || self.rotten;
             sub.alive &= !volatile;
         }
         if volatile {
@@ -252,6 +258,6 @@ impl World {
         self.trace.note(self.scheduler.now(), "rot", &[]);
         self.rotten = true;
         self.ledger.distrust(&mut self.book.messages);
-        self.doubt_subscriptions(true);
+        self.doubt_subscriptions(None);
     }
 }

@@ -22,7 +22,7 @@ use super::violation::{Checked, Violation};
 use super::witness::Witness;
 use crate::auth::KeyRing;
 use crate::model::{Instant, LogId, Lsn, OverflowPolicy, ShardId};
-use crate::shard::Event;
+use crate::shard::{Event, Question, Stats};
 
 /// Something that happens at a time.
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +76,8 @@ pub struct World {
     ended: Option<End>,
     /// When the process was asked to end by itself.
     draining: Option<Instant>,
+    /// Records that the cores of this process have counted as dropped or expired.
+    counted: u64,
     /// When the last process ended.
     ended_at: Option<Instant>,
     /// Where record batches stand: log, segment, position, length.
@@ -106,6 +108,7 @@ pub struct Report {
 
 /// How long everything outstanding may take once faults stop.
 const PATIENCE: Duration = Duration::from_secs(60);
+const MISSED: &str = "nothing is missing that retention did not take";
 /// How long nothing more may happen before a run is over.
 const QUIET: Duration = Duration::from_millis(150);
 
@@ -149,6 +152,7 @@ impl World {
             quiet_since: None,
             ended: None,
             draining: None,
+            counted: 0,
             ended_at: None,
             bodies: Vec::new(),
             dice,
@@ -334,6 +338,7 @@ impl World {
 
     fn look(&mut self) -> Checked {
         let now = self.now();
+        self.take_stock()?;
         let owed = self.outstanding();
         self.trace.note(now, "look", &[owed.is_some().into()]);
         match owed {
@@ -353,6 +358,29 @@ impl World {
         Ok(())
     }
 
+    fn finish(&self) -> finish::Finish {
+        let Rules { logged, drops, .. } = self.checkers.rules;
+        let counted = if self.shape.plant == Some(Plant::DropsUncounted) { 0 } else { self.counted };
+        finish::Finish { grace: self.shape.grace(), now: self.now(), logged, drops, counted }
+    }
+
+    /// What the cores have counted in this life.
+    fn take_stock(&mut self) -> Checked {
+        self.counted = 0;
+        let shards = self.process.as_ref().map_or(0, |process| process.cores.len() as u16);
+        for shard in (0..shards).map(ShardId) {
+            self.tell(shard, Event::Ask { token: 2, question: Question::Stats })?;
+        }
+        Ok(())
+    }
+
+    /// One core's counters.
+    fn stock(&mut self, stats: &Stats) -> Checked {
+        self.counted += stats.dropped_slow + stats.expired;
+        let whole = stats.missed == 0 || self.rotten || self.checkers.rules.drops;
+        super::violation::must(whole, MISSED, || format!("shard {}: {} records", stats.shard, stats.missed))
+    }
+
     fn outstanding(&self) -> Option<String> {
         if self.process.is_none() {
             return Some("there is no process".into());
@@ -361,7 +389,11 @@ impl World {
         if let Some(index) = busy {
             return Some(format!("client {index} has not finished: {:?}", self.clients[index]));
         }
-        if self.rotten { None } else { finish::Finish { grace: self.shape.grace() }.owed(&self.book) }
+        if self.rotten {
+            return None;
+        }
+        let finish = self.finish();
+        finish.owed(&self.book).or_else(|| finish.lost(&self.book).map(|lost| format!("{}: {lost}", finish::NOT_LOST)))
     }
 }
 

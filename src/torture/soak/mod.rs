@@ -1,8 +1,8 @@
 //! A long quiet day: topics come and go, connections end in every way, and nothing may grow, get lost or come twice
 //! without a reason.
 //!
-//! Each [`lane`](life) lives through one topic after another. [`book`] says what may arrive, [`sampler`] looks at the
-//! daemon once a second, [`trend`] says what grew, [`report`] writes it down.
+//! Each `life` lives through one topic after another. `book` says what may arrive, `sampler` looks at the
+//! daemon once a second, `trend` says what grew, `report` writes it down.
 
 mod body;
 mod book;
@@ -16,7 +16,7 @@ mod taking;
 mod trend;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -87,9 +87,12 @@ pub fn run(soak: &Soak, seed: u64) -> Result<Verdict, Failure> {
         signal_hook::flag::register(signal, stage.asked_to_end.clone())?;
     }
     let began = Instant::now();
-    let samples = live(soak, seed, &stage, &daemon)?;
+    let samples = live(soak, seed, &stage, &mut daemon)?;
     let lived = began.elapsed();
-    leftovers(&stage)?;
+    // Whatever happened to the daemon is part of the verdict, not the end of it.
+    if let Err(failure) = leftovers(&stage) {
+        stage.broken(format!("what is left cannot be looked at: {failure}"));
+    }
     end(&stage, &mut daemon, &workspace)?;
     conclude(soak, stage, &samples, lived)
 }
@@ -120,10 +123,10 @@ fn stage(soak: &Soak, seed: u64, daemon: &Daemon) -> Result<Stage, Failure> {
     })
 }
 
-fn live(soak: &Soak, seed: u64, stage: &Stage, daemon: &Daemon) -> Result<Vec<Sample>, Failure> {
+fn live(soak: &Soak, seed: u64, stage: &Stage, daemon: &mut Daemon) -> Result<Vec<Sample>, Failure> {
     let mut dice = Rng::with_seed(seed);
     let numbers = AtomicU32::new(0);
-    std::thread::scope(|scope| {
+    let (samples, watched) = std::thread::scope(|scope| {
         let lanes: Vec<_> = (0..soak.lanes)
             .map(|_| {
                 let (mut dice, numbers) = (dice.fork(), &numbers);
@@ -132,12 +135,17 @@ fn live(soak: &Soak, seed: u64, stage: &Stage, daemon: &Daemon) -> Result<Vec<Sa
             .collect();
         let mut sampler = Sampler::new(stage, daemon)?;
         let watched = sampler.run(|| lanes.iter().all(|lane| lane.is_finished()));
-        if let Err(failure) = watched {
-            stage.asked_to_end.store(true, std::sync::atomic::Ordering::Relaxed);
-            stage.broken(format!("the daemon cannot be looked at: {failure}; {}", daemon.last_words()));
+        if watched.is_err() {
+            stage.asked_to_end.store(true, Ordering::Relaxed);
         }
-        Ok(sampler.samples)
-    })
+        Ok::<_, Failure>((sampler.samples, watched))
+    })?;
+    if let Err(failure) = watched {
+        let ended = daemon.wait(Duration::ZERO)?.map_or("it still runs".to_owned(), |status| status.to_string());
+        let words = daemon.last_words();
+        stage.broken(format!("the daemon cannot be looked at: {failure}; {ended}; its last words:\n{words}"));
+    }
+    Ok(samples)
 }
 
 /// When everybody has gone, nothing is left.
@@ -159,7 +167,8 @@ fn leftovers(stage: &Stage) -> Result<(), Failure> {
 }
 
 fn end(stage: &Stage, daemon: &mut Daemon, workspace: &Workspace) -> Result<(), Failure> {
-    daemon.signal(Signal::SIGTERM)?;
+    // It may have ended by itself: then its status says how.
+    let _ = daemon.signal(Signal::SIGTERM);
     match daemon.wait(END)? {
         Some(status) if status.success() => {}
         Some(status) => stage.broken(format!("the daemon ended with {status}")),
@@ -184,7 +193,7 @@ fn conclude(soak: &Soak, stage: Stage, samples: &[Sample], lived: Duration) -> R
         ("log_bytes", LOG_GROWTH_MAX),
     ] {
         let growth = trend::growth(&column(samples, name));
-        verdict.figure(growth_name(name), growth.round());
+        verdict.figure(format!("growth_{name}"), growth.round());
         if growth > most {
             verdict.broken(format!("{name} grew by {growth:.0} in the second half, and {most:.0} is the most"));
         }
@@ -198,15 +207,6 @@ fn conclude(soak: &Soak, stage: Stage, samples: &[Sample], lived: Duration) -> R
         Report { soak, samples, verdict: &verdict, lived }.write(out)?;
     }
     Ok(verdict)
-}
-
-fn growth_name(name: &str) -> &'static str {
-    match name {
-        "rss_bytes" => "growth_rss_bytes",
-        "fds" => "growth_fds",
-        "threads" => "growth_threads",
-        _ => "growth_log_bytes",
-    }
 }
 
 fn figures(verdict: &mut Verdict, totals: &Totals, stood_still: &StoodStill) {

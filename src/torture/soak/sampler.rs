@@ -14,6 +14,9 @@ const EVERY: Duration = Duration::from_secs(1);
 /// A sample that comes so much too late says that this machine stood still.
 const LATE: Duration = Duration::from_secs(3);
 
+/// Looks that may fail one after another before the daemon is taken for gone.
+const TRIES: usize = 4;
+
 /// The columns of a sample.
 pub const COLUMNS: [&str; 20] = [
     "seconds",
@@ -70,7 +73,7 @@ impl<'a> Sampler<'a> {
         let mut due = Instant::now();
         loop {
             let last = done();
-            self.look()?;
+            self.look_again_and_again()?;
             if last {
                 return Ok(());
             }
@@ -83,6 +86,17 @@ impl<'a> Sampler<'a> {
                 stood_still.last = Some(due);
             }
         }
+    }
+
+    /// Somebody may have stopped the whole machine for longer than an answer is waited for.
+    fn look_again_and_again(&mut self) -> Result<(), Failure> {
+        for _ in 1..TRIES {
+            if self.look().is_ok() {
+                return Ok(());
+            }
+            sleep(EVERY);
+        }
+        self.look()
     }
 
     fn look(&mut self) -> Result<(), Failure> {

@@ -12,7 +12,7 @@ use crate::torture::http::Http;
 use crate::torture::verdict::Verdict;
 
 /// Answers may take as long as somebody may stop the whole machine.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(600);
 /// After the machine stood still, what has timed out is nobody's fault for so long.
 const AFTERMATH: Duration = Duration::from_secs(60);
 

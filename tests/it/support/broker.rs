@@ -262,6 +262,11 @@ impl Broker {
         command.spawn().expect("the command can be run")
     }
 
+    /// Files and sockets that the process has open.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("the broker runs").count()
+    }
+
     /// Memory of the process, as the kernel counts it.
     pub fn resident_bytes(&self) -> usize {
         let file = format!("/proc/{}/statm", self.child.id());

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use blipmq::client::blocking::Tls;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use tempfile::TempDir;
 
 /// One authority, and what it signs; files in a directory that goes with it.
@@ -36,8 +37,15 @@ impl Certificates {
 
     /// Writes NAME.pem and NAME.key, for a server at 127.0.0.1 and localhost or for a client; gives their paths.
     pub fn issue(&self, name: &str) -> (PathBuf, PathBuf) {
+        self.issue_until(name, 40_000)
+    }
+
+    /// One that ends so many days after 1970 began.
+    pub fn issue_until(&self, name: &str, days: u64) -> (PathBuf, PathBuf) {
         let mut params = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).expect("names");
         params.distinguished_name.push(DnType::CommonName, name);
+        params.not_before = date_time_ymd(1970, 1, 1);
+        params.not_after = params.not_before + Duration::from_secs(days * 86_400);
         let key = KeyPair::generate().expect("a key");
         let cert = params.signed_by(&key, &self.authority).expect("a certificate");
         let files = (self.path(&format!("{name}.pem")), self.path(&format!("{name}.key")));

@@ -92,6 +92,13 @@ impl Broker {
         self.scrape().into_iter().find(|(other, _)| other == name).map_or(0.0, |(_, value)| value)
     }
 
+    /// A metric added up over those of its series whose labels hold this text.
+    #[track_caller]
+    pub fn sum(&self, name: &str, label: &str) -> f64 {
+        let ours = |series: &str| series.split('{').next() == Some(name) && series.contains(label);
+        self.scrape().into_iter().filter(|(series, _)| ours(series)).map(|(_, value)| value).sum()
+    }
+
     /// Waits until a series is what is wanted.
     #[track_caller]
     pub fn until_metric(&self, name: &str, wanted: impl Fn(f64) -> bool) {
