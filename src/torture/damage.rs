@@ -1,8 +1,8 @@
 //! Damaged logs: whatever happens to the files, it is noticed, told by name, and decided as documented.
 //!
-//! A real daemon writes a log, once killed and once closed. Each damage is one to three [`blow::Blow`]s from a seed, on a
-//! copy in memory. It is judged in this process by the recovery that the daemon and `blipmq wal` run ([`judge`]); a
-//! sample is tried on the real daemon ([`live`]). A watchdog ends what never ends.
+//! A real daemon writes a log, once killed and once closed. Each damage is one to three `Blow`s from a seed, on a
+//! copy in memory. It is judged in this process by the recovery that the daemon and `blipmq wal` run (`judge`); a
+//! sample is tried on the real daemon (`live`). A watchdog ends what never ends.
 
 mod blow;
 mod image;

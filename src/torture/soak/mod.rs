@@ -1,8 +1,8 @@
 //! A long quiet day: topics come and go, connections end in every way, and nothing may grow, get lost or come twice
 //! without a reason.
 //!
-//! Each [`lane`](life) lives through one topic after another. [`book`] says what may arrive, [`sampler`] looks at the
-//! daemon once a second, [`trend`] says what grew, [`report`] writes it down.
+//! Each `life` lives through one topic after another. `book` says what may arrive, `sampler` looks at the
+//! daemon once a second, `trend` says what grew, `report` writes it down.
 
 mod body;
 mod book;
