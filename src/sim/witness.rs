@@ -90,6 +90,8 @@ pub enum Which {
 #[derive(Debug)]
 struct Watched {
     client: usize,
+    /// The broker still holds an older connection of the same client.
+    crowded: bool,
     version: u8,
     /// The client broke the rules: what it says is no longer understood.
     blind: bool,
@@ -121,6 +123,7 @@ impl Witness {
     pub fn watch(&mut self, link: LinkId, client: usize) {
         let watched = Watched {
             client,
+            crowded: false,
             version: 0,
             blind: false,
             up: BytesMut::new(),
@@ -148,7 +151,10 @@ impl Witness {
 
     /// The core is told these bytes.
     pub fn up(&mut self, book: &mut Book, now: Instant, link: LinkId, bytes: &[u8]) -> Vec<Fact> {
+        let client = self.links.get(&link).map(|watched| watched.client);
+        let crowded = self.links.iter().any(|(other, watched)| *other != link && Some(watched.client) == client);
         let Some(watched) = self.links.get_mut(&link).filter(|watched| !watched.blind) else { return Vec::new() };
+        watched.crowded = crowded;
         watched.up.extend_from_slice(bytes);
         let mut facts = Vec::new();
         loop {
@@ -276,6 +282,7 @@ impl Watched {
         let wanted =
             Wanted { version: 1, qos, shared, auto_acknowledge, attempts_max, dead_letter, topics, spread: false };
         let sub = book.subs.wanted(key, wanted);
+        book.subs.of_mut(sub).split |= self.crowded;
         self.asked.insert(correlation, Asked::Subscribe(sub, (0, 0)));
     }
 

@@ -18,6 +18,8 @@ pub struct Finish {
     pub logged: bool,
     /// Without a log, `overflow = drop_oldest` may drop QoS 1 records.
     pub drops: bool,
+    /// Without a log, `overflow = drop_new` may refuse them, and the refusal may find nobody to hear it.
+    pub refuses: bool,
     /// Records that this process has counted as dropped or expired.
     pub counted: u64,
 }
@@ -52,7 +54,8 @@ impl Finish {
     fn is_kept(&self, sub: &Sub, message: &Message) -> bool {
         if !self.logged {
             let came_after = sub.since.is_some_and(|since| message.handed.is_some_and(|at| at > since));
-            return message.taken && came_after && !self.drops;
+            let taken = if self.refuses { message.acked.is_some() } else { message.taken };
+            return taken && came_after && !self.drops;
         }
         let kept = matches!(message.stage, Stage::Written | Stage::Durable | Stage::Claimed | Stage::Removed);
         kept && came_after(sub, message)

@@ -361,7 +361,8 @@ impl World {
     fn finish(&self) -> finish::Finish {
         let Rules { logged, drops, .. } = self.checkers.rules;
         let counted = if self.shape.plant == Some(Plant::DropsUncounted) { 0 } else { self.counted };
-        finish::Finish { grace: self.shape.grace(), now: self.now(), logged, drops, counted }
+        let refuses = self.shape.overflow == OverflowPolicy::DropNew;
+        finish::Finish { grace: self.shape.grace(), now: self.now(), logged, drops, refuses, counted }
     }
 
     /// What the cores have counted in this life.
