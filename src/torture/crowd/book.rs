@@ -43,6 +43,19 @@ pub struct Acknowledged {
     pub at: Instant,
 }
 
+/// What the broker said of messages that were sent together.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch {
+    /// The first of them, and how many.
+    pub first: u64,
+    pub count: u32,
+    /// Where the first is.
+    pub offset: u64,
+    /// It was there before.
+    pub duplicate: bool,
+    pub sent: Instant,
+}
+
 /// A subscription, or the whole group of a shared one.
 #[derive(Debug)]
 pub struct Audience {
@@ -177,16 +190,20 @@ impl Book {
         (name, message::make(self.seed, name))
     }
 
-    /// The broker has acknowledged `count` messages of a stream from `first` on, sent at `sent`, which are at `offset`.
-    pub fn acknowledged(&mut self, life: usize, stream: usize, first: u64, count: u32, offset: u64, sent: Instant) {
+    /// The broker has acknowledged a batch of a stream.
+    pub fn acknowledged(&mut self, life: usize, stream: usize, batch: Batch) {
         let at = Instant::now();
         let messages = &mut self.streams[stream].sent;
-        for nth in 0..u64::from(count) {
-            messages[(first + nth) as usize].acknowledged = Some(Acknowledged { offset: offset + nth, at });
+        for nth in 0..u64::from(batch.count) {
+            let offset = batch.offset + nth;
+            messages[(batch.first + nth) as usize].acknowledged = Some(Acknowledged { offset, at });
         }
-        self.tally.acknowledged += u64::from(count);
-        let log = self.logs[self.streams[stream].topic];
-        self.lives[life].fences[log].published(sent, at);
+        self.tally.acknowledged += u64::from(batch.count);
+        // What was in the log already says nothing of what came into it since.
+        if !batch.duplicate {
+            let log = self.logs[self.streams[stream].topic];
+            self.lives[life].fences[log].published(batch.sent, at);
+        }
     }
 
     /// Something came. What it is, if it is to be acknowledged.
@@ -373,6 +390,10 @@ mod tests {
         book.delivered(arrival, &value);
     }
 
+    fn acknowledged(book: &mut Book, count: u32, offset: u64) {
+        book.acknowledged(0, 0, Batch { first: 0, count, offset, duplicate: false, sent: Instant::now() });
+    }
+
     fn told(book: &Book) -> String {
         book.broken().0.join("\n")
     }
@@ -381,7 +402,7 @@ mod tests {
     fn what_is_acknowledged_or_came_to_one_is_owed_to_all() {
         let mut book = book();
         (0..3).for_each(|_| drop(book.send(0)));
-        book.acknowledged(0, 0, 0, 1, 0, Instant::now());
+        acknowledged(&mut book, 1, 0);
         assert_eq!(book.outstanding(), 2);
         came(&mut book, 0, 0, 0);
         came(&mut book, 0, 0, 1);
@@ -439,7 +460,7 @@ mod tests {
     fn what_a_log_has_lost_is_counted_and_owed_no_more() {
         let mut book = book();
         (0..3).for_each(|_| drop(book.send(0)));
-        book.acknowledged(0, 0, 0, 3, 10, Instant::now());
+        acknowledged(&mut book, 3, 10);
         assert_eq!(book.forget_from(0, 11).len(), 2);
         assert_eq!(book.outstanding(), 2, "the first, to both");
     }

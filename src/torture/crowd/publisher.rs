@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
+use super::book::Batch;
 use super::message::{self, Name};
 use super::stage::{Phase, Place};
 use super::{Room, lock};
@@ -201,9 +202,10 @@ impl Publisher {
             match outcome.result {
                 Ok(published) => {
                     let (_, pending) = way.sent.remove(at).expect("just found");
-                    let mut book = lock(&self.room.book);
-                    let Pending { first, count, sent, .. } = pending;
-                    book.acknowledged(place.life, self.stream, first, count, published.base_offset.0, sent);
+                    let Pending { first, count, sent } = pending;
+                    let (offset, duplicate) = (published.base_offset.0, published.duplicate);
+                    let batch = Batch { first, count, offset, duplicate, sent };
+                    lock(&self.room.book).acknowledged(place.life, self.stream, batch);
                 }
                 Err(code) => {
                     refused.get_or_insert(code);
