@@ -156,6 +156,13 @@ impl Core {
         self.memory.kept() > self.parts().kept
     }
 
+    /// How much of QoS 0 backlogs leaves room in the whole, and lets publishers that wait for memory go on.
+    pub(super) fn room_for_volatile(&self) -> usize {
+        let Memory { volatile, .. } = self.memory;
+        let in_all = (self.options.limits.memory_max / 8 * 7).saturating_sub(self.memory.used() - volatile);
+        in_all.min(self.parts().rested.saturating_sub(self.memory.kept() - volatile))
+    }
+
     /// Whether newcomers are turned away. Without a log, what is kept for subscribers does not count: one of them may
     /// be who comes.
     pub(super) fn turns_away(&self) -> bool {

@@ -28,12 +28,13 @@ impl Core {
 
     /// At the shard's bound the longest backlogs lose their oldest records, until there is an eighth of room: this is
     /// a walk over all topics, and not to be done for each message.
+    /// They are also cut before they hold up a QoS 1 publisher.
     pub(super) fn shed_volatile(&mut self) {
-        if self.memory.volatile == 0 || self.memory.used() <= self.options.limits.memory_max {
+        let full = self.memory.used() > self.options.limits.memory_max || self.is_short();
+        if self.memory.volatile == 0 || !full {
             return;
         }
-        let others = self.memory.used() - self.memory.volatile;
-        let room = (self.options.limits.memory_max / 8 * 7).saturating_sub(others);
+        let room = self.room_for_volatile();
         let level = level(self.partitions.iter().map(|(_, partition)| partition.volatile.bytes()).collect(), room);
         let above = self.partitions.iter().filter(|(_, partition)| partition.volatile.bytes() > level);
         for index in above.map(|(index, _)| index).collect::<Vec<_>>() {

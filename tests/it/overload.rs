@@ -50,6 +50,24 @@ fn backlogs_of_many_topics_together_keep_to_the_memory_bound_and_each_loss_is_co
     assert_eq!(broker.sum("blipmq_messages_delivered_total", "") as u64, received);
 }
 
+#[test]
+fn backlogs_of_qos_0_do_not_hold_up_a_publisher_of_qos_1() {
+    for broker in Broker::both(SMALL) {
+        let (publisher, subscriber) = (broker.client(), broker.client());
+        let topic = |nth: u64| format!("many.{nth}");
+        let not_taken = |nth| subscriber.subscribe(&SubscribeOptions::new(&topic(nth)).credit(0, 0)).unwrap();
+        let subscriptions: Vec<_> = (0..10).map(not_taken).collect();
+        for nth in 0..1000 {
+            publisher.publish(&topic(nth % 10), &[7; 10_000], &PublishOptions::at_most_once()).unwrap();
+            if nth % 10 == 0 {
+                publisher.publish("other", b"hi", &PublishOptions::at_least_once()).unwrap();
+            }
+        }
+        assert!(broker.sum("blipmq_messages_dropped_total", "slow") > 0.0, "they were at the bound");
+        drop(subscriptions);
+    }
+}
+
 fn large(nth: u64) -> BytesMut {
     let mut builder = BatchBuilder::new();
     let value = [nth.to_be_bytes().to_vec(), vec![7; 200_000]].concat();
