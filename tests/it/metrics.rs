@@ -127,10 +127,10 @@ fn load(broker: &Broker) -> Vec<Box<dyn std::any::Any>> {
         work.next_message(Some(PATIENCE)).unwrap().expect("once, and once more");
     }
     // Expired before anybody comes.
-    client.subscribe(&durable("brief")).unwrap().unsubscribe(false).unwrap();
+    client.subscribe(&durable("brief").retries(600_000, 3)).unwrap().unsubscribe(false).unwrap();
     client.publish("brief", b"", &PublishOptions { ttl_ms: 1, ..QOS_1 }).unwrap();
     sleep(Duration::from_millis(50));
-    let mut brief = client.subscribe(&durable("brief")).unwrap();
+    let mut brief = client.subscribe(&durable("brief").retries(600_000, 3)).unwrap();
     client.publish("brief", b"later", &QOS_1).unwrap();
     assert_eq!(&brief.next_message(Some(PATIENCE)).unwrap().unwrap().value[..], b"later");
     // Refused.
@@ -140,7 +140,7 @@ fn load(broker: &Broker) -> Vec<Box<dyn std::any::Any>> {
     blipmq::client::blocking::Client::connect(&wrong).unwrap_err();
     let mut ancient = broker.wire();
     ancient.say(|out| blipmq::protocol::native::command::hello(out, 1, 77));
-    ancient.until_end();
+    ancient.nack();
     // To the other core: by moving there, and by letters.
     let there = topic_on(1, 2, "there");
     let mut moved: Vec<Box<dyn std::any::Any>> = Vec::new();
