@@ -1,9 +1,11 @@
-//! What the machine costs: a direct write that is synced, bytes over loopback, a parcel between cores.
+//! What the machine costs: a direct write that is synced, by itself and through glommio; bytes over loopback; a parcel
+//! between cores.
 
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -38,9 +40,31 @@ fn direct_write(c: &mut Criterion) {
                 index += 1;
             })
         });
+        group.bench_function(format!("{size} B, through glommio"), |b| {
+            b.iter_custom(|times| through_glommio(Path::new(&path), size, times))
+        });
     }
     std::fs::remove_file(&path).unwrap();
     group.finish();
+}
+
+/// The same two steps as a commit of the log takes them: what the executor's rings add to the device's own time.
+fn through_glommio(path: &Path, size: usize, times: u64) -> Duration {
+    // Its directory has to be absolute.
+    let path = path.canonicalize().expect("it was made");
+    let executor = LocalExecutorBuilder::new(Placement::Unbound).make().expect("an executor starts here");
+    executor.run(async move {
+        let file = glommio::io::OpenOptions::new().write(true).read(true).dma_open(&path).await.expect("it opens");
+        let begin = Instant::now();
+        for index in 0..times {
+            let block = file.alloc_dma_buffer(size);
+            file.write_at(block, index % 64 * size as u64).await.expect("it is written");
+            file.fdatasync().await.expect("it is synced");
+        }
+        let took = begin.elapsed();
+        file.close().await.expect("it closes");
+        took
+    })
 }
 
 fn loopback(c: &mut Criterion) {

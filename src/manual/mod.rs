@@ -20,6 +20,8 @@ pub mod durability {}
 pub mod errors {}
 #[doc = include_str!("faq.md")]
 pub mod faq {}
+#[doc = include_str!("figures.md")]
+pub mod figures {}
 #[doc = include_str!("metrics.md")]
 pub mod metrics {}
 #[doc = include_str!("operating.md")]

@@ -136,7 +136,8 @@ need "bytes in a second" "$(ask 'rate(blipmq_network_received_bytes_total[10s])'
 need "bytes out a second" "$(ask 'rate(blipmq_network_sent_bytes_total[10s])')" "v > $rate * 64"
 need "bytes into the log a second" "$(ask 'rate(blipmq_wal_bytes_total[10s])')" "v > $rate * 64"
 need "syncs a second" "$(ask 'rate(blipmq_wal_syncs_total[10s])')" "v > 0"
-need "messages in one write" "$(ask 'rate(blipmq_wal_records_total[10s]) / rate(blipmq_wal_groups_total[10s])')" "v >= 1"
+# Some writes have only what was acknowledged by subscribers.
+need "messages in one write" "$(ask 'rate(blipmq_wal_records_total[10s]) / rate(blipmq_wal_groups_total[10s])')" "v > 0.5"
 need "publish to acknowledgement, p99 in s" "$(ask 'histogram_quantile(0.99, sum by (le) (rate(blipmq_publish_ack_seconds_bucket[10s])))')" "v > 0 && v < 10"
 need "publish to delivery, p99 in s" "$(ask 'histogram_quantile(0.99, sum by (le) (rate(blipmq_publish_deliver_seconds_bucket[10s])))')" "v > 0 && v < 10"
 need "connections open" "$(ask 'blipmq_connections{state="open"}')" "v >= 2"
