@@ -265,6 +265,11 @@ impl Header {
         self.flags & FLAG_LAST != 0
     }
 
+    /// How many records it brings; what is no batch has its checksum in that place.
+    pub fn records(&self) -> u32 {
+        if self.kind == Kind::Batch { self.count } else { 0 }
+    }
+
     pub fn is_moved(&self) -> bool {
         self.flags & FLAG_MOVED != 0
     }

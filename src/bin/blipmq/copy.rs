@@ -109,7 +109,7 @@ pub fn verify(id: LogId, folder: &Path) -> Result<Found, Failure> {
         for entry in recovered.entries(id, *segment, bytes) {
             let entry = entry.map_err(|corruption| Failure::Corrupt(corruption.to_string()))?;
             found.entries += 1;
-            found.records += u64::from(entry.header.count);
+            found.records += u64::from(entry.header.records());
             found.bytes += entry.body.len() as u64;
         }
     }
