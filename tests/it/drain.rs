@@ -10,7 +10,7 @@ use blipmq::client::blocking::{Client, Subscription};
 use blipmq::model::Qos;
 use nix::sys::signal::Signal;
 
-use crate::support::load::{Publishing, QOS_1, durable, left, number};
+use crate::support::load::{Publishing, QOS_1, durable, lag, left, number};
 use crate::support::{PATIENCE, Workspace, eventually};
 
 /// Nothing is delivered again by itself in these stories.
@@ -61,7 +61,7 @@ fn a_drain_under_load_loses_nothing_acknowledged_and_the_next_start_scans_nothin
     let mut quiet = broker.open(2);
     broker.signal(Signal::SIGTERM);
     assert_eq!(quiet.frame().kind, 0x1C, "the drain has begun");
-    assert!(Client::connect(&broker.options()).is_err(), "nobody new is let in");
+    eventually("nobody new is let in, whichever core takes it", || Client::connect(&broker.options()).err());
     let ended = broker.ended();
     assert_eq!(ended.code, Some(0), "{ended:?}");
 
@@ -83,7 +83,7 @@ fn a_drain_under_load_loses_nothing_acknowledged_and_the_next_start_scans_nothin
     }
     let all: BTreeSet<u64> = came.union(&left(&broker, "new", acknowledged)).copied().collect();
     assert!((0..acknowledged).all(|nth| all.contains(&nth)), "each came before the end, or comes now");
-    let lag = broker.subscription("old")["lag"].as_u64().unwrap();
+    let lag = lag(&broker, "old");
     let client = broker.client_v1();
     let mut session = client.subscribe_polled("old", Qos::AtLeastOnce).unwrap();
     let rest = (0..lag).map(|_| number(&session.next_message(Some(PATIENCE)).unwrap().expect("it waits").value));

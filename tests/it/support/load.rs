@@ -94,8 +94,18 @@ impl Publishing {
 /// The numbers below `end` that a durable subscription still has to come.
 pub fn left(broker: &Broker, topic: &str, end: u64) -> BTreeSet<u64> {
     let client = broker.client();
-    let lag = broker.subscription(topic)["lag"].as_u64().unwrap();
+    let lag = lag(broker, topic);
     let mut subscription = client.subscribe(&durable(topic)).unwrap();
     let next = |_| number(&subscription.next_message(Some(PATIENCE)).unwrap().expect("the lag is to come").value);
     (0..lag).map(next).filter(|nth| *nth < end).collect()
+}
+
+/// How many messages the one subscription of a topic still has to come, once all that the log holds is committed: after
+/// a kill its tail is synced anew, and until then counts as neither lost nor there.
+pub fn lag(broker: &Broker, topic: &str) -> u64 {
+    eventually("what the log holds is committed", || {
+        let row = broker.topic(topic);
+        (row["committed"] == row["next"]).then_some(())
+    });
+    broker.subscription(topic)["lag"].as_u64().unwrap()
 }
