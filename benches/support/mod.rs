@@ -15,7 +15,7 @@ use blipmq::protocol::native::frame::{Split, split};
 use blipmq::protocol::native::request::{Credit, How, Settle, SubscribeWith};
 use blipmq::protocol::native::response::{self, Response};
 use blipmq::shard::{Action, Arrival, Core, CoreOptions, Crowd, Event};
-use blipmq::wal::{Log, LogAction, LogEvent, LogOptions, Recovered};
+use blipmq::wal::{Log, LogAction, LogEvent, LogOptions, Recovered, THROUGH_MAX};
 use bytes::BytesMut;
 
 const KEY: &str = "bench";
@@ -56,6 +56,7 @@ impl Shard {
             retention_ms: 0,
             retention_bytes: 0,
             low_water: 0,
+            through_max: THROUGH_MAX,
         };
         Shard::with(vec![(LogId(0), Log::new(options, Recovered::nothing(SEGMENT)))])
     }

@@ -19,7 +19,7 @@ use crate::auth::{Key, KeyRing, Secret, generate};
 use crate::config::{Config, Cores};
 use crate::model::LogId;
 use crate::shard::{Core, CoreOptions};
-use crate::wal::{Log, LogOptions};
+use crate::wal::{Log, LogOptions, THROUGH_MAX};
 
 /// Runs the broker until it is told to stop; returns the exit code of the process.
 pub fn run(config: Config) -> i32 {
@@ -186,6 +186,7 @@ fn log_options(config: &Config, logs: u16) -> LogOptionsOf {
         retention_ms: config.retention_ms,
         retention_bytes: config.retention_bytes_of_one(logs),
         low_water: config.disk_low_water_bytes,
+        through_max: THROUGH_MAX,
     };
     Arc::new(move |log| LogOptions { log, ..template.clone() })
 }

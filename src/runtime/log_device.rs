@@ -31,12 +31,14 @@ pub struct LogDevice {
     folder: PathBuf,
     mode: WriteMode,
     open: RefCell<HashMap<Lsn, Rc<SegmentFile>>>,
+    /// The segment that small groups go to, opened so that a write is durable when it is answered.
+    through: RefCell<Option<(Lsn, Rc<SegmentFile>)>>,
 }
 
 impl LogDevice {
     /// The device of `log` in `folder`, which is there.
     pub fn new(log: LogId, folder: PathBuf, mode: WriteMode) -> Rc<LogDevice> {
-        Rc::new(LogDevice { log, folder, mode, open: RefCell::default() })
+        Rc::new(LogDevice { log, folder, mode, open: RefCell::default(), through: RefCell::default() })
     }
 
     /// Whose it is.
@@ -58,10 +60,13 @@ impl LogDevice {
     pub fn start(self: &Rc<Self>, shard: &Rc<Shard>, action: LogAction) {
         let (device, answered) = (self.clone(), shard.clone());
         match action {
-            LogAction::Write { ticket, segment, position, pieces, len } => {
+            LogAction::Write { ticket, segment, position, pieces, len, through } => {
                 let block = Block::of_group(&pieces, len, self.mode);
                 shard.spawn(async move {
-                    let done = device.write(segment, position, block).await;
+                    let done = match through {
+                        true => device.write_through(segment, position, block).await,
+                        false => device.write(segment, position, block).await,
+                    };
                     device.answer(&answered, "write", Some(segment), done.map(|()| LogEvent::Written { ticket }));
                 });
             }
@@ -97,6 +102,36 @@ impl LogDevice {
 
     async fn write(&self, segment: Lsn, position: u64, block: Block) -> io::Result<()> {
         self.file(segment).await?.write(block, position).await
+    }
+
+    /// As a write and then a sync; in one operation where the device can.
+    async fn write_through(&self, segment: Lsn, position: u64, block: Block) -> io::Result<()> {
+        match self.through_file(segment).await? {
+            Some(file) => file.write(block, position).await,
+            None => {
+                self.write(segment, position, block).await?;
+                self.sync(segment).await
+            }
+        }
+    }
+
+    async fn through_file(&self, segment: Lsn) -> io::Result<Option<Rc<SegmentFile>>> {
+        if let Some((_, file)) = self.through.borrow().as_ref().filter(|(other, _)| *other == segment) {
+            return Ok(Some(file.clone()));
+        }
+        let opened = SegmentFile::open_through(&log_folder::segment(&self.folder, segment), self.mode).await?;
+        let Some(file) = opened.map(Rc::new) else { return Ok(None) };
+        self.close_through().await;
+        self.through.replace(Some((segment, file.clone())));
+        Ok(Some(file))
+    }
+
+    async fn close_through(&self) {
+        let before = self.through.take();
+        // A write that is still on its way closes it by dropping the last reference.
+        if let Some(Ok(file)) = before.map(|(_, file)| Rc::try_unwrap(file)) {
+            file.close().await;
+        }
     }
 
     async fn sync(&self, segment: Lsn) -> io::Result<()> {
@@ -201,6 +236,7 @@ impl LogDevice {
         for segment in all {
             self.close(segment).await;
         }
+        self.close_through().await;
     }
 
     fn space(&self) -> io::Result<u64> {

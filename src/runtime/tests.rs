@@ -14,7 +14,7 @@ use super::*;
 use crate::model::{Chunk, ConnId, FsyncPolicy, Instant, LogId, Lsn, RecoveryMode, ShardId};
 use crate::shard::ask::{Answer, Question};
 use crate::shard::{Action, Arrival, Carry, Event, Letter};
-use crate::wal::{BLOCK, GroupPiece, LogAction, LogEvent, LogOptions, ReadFor, Ticket};
+use crate::wal::{BLOCK, GroupPiece, LogAction, LogEvent, LogOptions, ReadFor, THROUGH_MAX, Ticket};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -50,6 +50,7 @@ fn log_options(log: LogId) -> LogOptions {
         retention_ms: 0,
         retention_bytes: 0,
         low_water: 0,
+        through_max: THROUGH_MAX,
     }
 }
 
@@ -487,7 +488,7 @@ fn group(ticket: u64, segment: Lsn, position: u64, bodies: &[&str]) -> LogAction
         body: Bytes::copy_from_slice(body.as_bytes()),
     };
     let pieces = bodies.iter().map(piece).collect();
-    LogAction::Write { ticket: Ticket(ticket), segment, position, pieces, len: 2 * BLOCK }
+    LogAction::Write { ticket: Ticket(ticket), segment, position, pieces, len: 2 * BLOCK, through: false }
 }
 
 #[test]

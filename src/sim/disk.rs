@@ -129,7 +129,7 @@ struct Operation {
 
 #[derive(Debug)]
 enum Doing {
-    Write { ticket: Ticket, segment: Lsn, position: usize, bytes: Vec<u8> },
+    Write { ticket: Ticket, segment: Lsn, position: usize, bytes: Vec<u8>, through: bool },
     Sync { ticket: Ticket, segment: Lsn, covers: Vec<u64> },
     Read { ticket: Ticket, segment: Lsn, position: usize, len: usize, purpose: ReadFor },
     Prepare { segment: Lsn, size: usize, header: Bytes, recycle: Option<Lsn>, full: bool },
@@ -184,7 +184,10 @@ impl Disk {
     fn temper(&self, action: &LogAction) -> (bool, (Duration, Duration), u32) {
         let faults = &self.faults;
         match action {
-            LogAction::Write { .. } => (self.lies.written_early, faults.write, faults.fail_write_per_million),
+            LogAction::Write { through, .. } => {
+                let lies = self.lies.written_early || *through && self.lies.synced_early;
+                (lies, faults.write, faults.fail_write_per_million)
+            }
             LogAction::Sync { .. } => (self.lies.synced_early, faults.sync, faults.fail_sync_per_million),
             _ => (false, faults.other, faults.fail_other_per_million),
         }
@@ -192,8 +195,9 @@ impl Disk {
 
     fn begin(&mut self, log: LogId, action: LogAction) -> Doing {
         match action {
-            LogAction::Write { ticket, segment, position, pieces, len } => {
-                Doing::Write { ticket, segment, position: position as usize, bytes: assemble(&pieces, len) }
+            LogAction::Write { ticket, segment, position, pieces, len, through } => {
+                let bytes = assemble(&pieces, len);
+                Doing::Write { ticket, segment, position: position as usize, bytes, through }
             }
             LogAction::Sync { ticket, segment } => {
                 Doing::Sync { ticket, segment, covers: self.logs[log.index()].segments[&segment].unsynced() }
@@ -286,10 +290,14 @@ impl Disk {
         let device = &mut self.logs[log.index()];
         let answered = |event| Outcome { answer: Some((log, event)), ..Outcome::default() };
         match operation.what {
-            Doing::Write { ticket, segment, position, bytes } => {
+            Doing::Write { ticket, segment, position, bytes, through } => {
                 let Some(image) = device.segments.get_mut(&segment) else { return Outcome::default() };
-                image.land(id, position, &bytes);
-                Outcome { landed: Some(id), ..answered(LogEvent::Written { ticket }) }
+                match through {
+                    true => image.land_through(position, &bytes),
+                    false => image.land(id, position, &bytes),
+                }
+                let synced = if through { vec![id] } else { Vec::new() };
+                Outcome { landed: Some(id), synced, ..answered(LogEvent::Written { ticket }) }
             }
             Doing::Sync { ticket, segment, covers } => {
                 if let Some(image) = device.segments.get_mut(&segment) {
@@ -549,7 +557,14 @@ mod tests {
     fn write(ticket: u64, block: u64) -> LogAction {
         let piece = GroupPiece { header: [7; 64], body: Bytes::from_static(b"body") };
         let position = block * BLOCK as u64;
-        LogAction::Write { ticket: Ticket(ticket), segment: Lsn(0), position, pieces: vec![piece], len: BLOCK }
+        LogAction::Write {
+            ticket: Ticket(ticket),
+            segment: Lsn(0),
+            position,
+            pieces: vec![piece],
+            len: BLOCK,
+            through: false,
+        }
     }
 
     fn sync() -> LogAction {
@@ -581,6 +596,17 @@ mod tests {
         run(&mut disk, write(2, 2));
         disk.cut_power();
         disk
+    }
+
+    #[test]
+    fn a_write_that_goes_through_is_there_after_every_power_cut() {
+        for seed in 0..50 {
+            let mut disk = disk(seed);
+            let LogAction::Write { ticket, segment, position, pieces, len, .. } = write(1, 1) else { unreachable!() };
+            run(&mut disk, LogAction::Write { ticket, segment, position, pieces, len, through: true });
+            disk.cut_power();
+            assert_eq!(block(&disk, 1), 7);
+        }
     }
 
     #[test]

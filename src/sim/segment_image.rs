@@ -73,6 +73,19 @@ impl SegmentImage {
         self.view[range].copy_from_slice(bytes);
     }
 
+    /// The write is durable at once. What an older write left unsynced in these blocks cannot come back.
+    pub fn land_through(&mut self, position: usize, bytes: &[u8]) {
+        self.view[position..position + bytes.len()].copy_from_slice(bytes);
+        for older in &mut self.unsynced {
+            let from = position.max(older.position);
+            let to = (position + bytes.len()).min(older.position + older.before.len());
+            if from < to {
+                let (source, target) = (from - position..to - position, from - older.position..to - older.position);
+                older.before[target].copy_from_slice(&bytes[source]);
+            }
+        }
+    }
+
     /// Only some pieces of `unit` bytes of the write reach the device.
     pub fn land_torn(&mut self, write: u64, position: usize, bytes: &[u8], unit: usize, dice: &mut Dice) {
         let per_mille = dice.below(1000) as u32;
@@ -147,6 +160,15 @@ mod tests {
         image.cut_power(Spared::NOTHING, &mut Dice::new(1));
         assert!(image.read(BLOCK, 2 * BLOCK).iter().all(|byte| *byte == 1));
         assert!(image.read(3 * BLOCK, 2 * BLOCK).iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn what_went_through_is_not_undone_with_an_older_write_of_its_blocks() {
+        let mut image = written();
+        image.land_through(2 * BLOCK, &[3; 2 * BLOCK]);
+        image.cut_power(Spared::NOTHING, &mut Dice::new(1));
+        assert!(image.read(2 * BLOCK, 2 * BLOCK).iter().all(|byte| *byte == 3));
+        assert!([BLOCK, 4 * BLOCK].iter().all(|at| image.read(*at, BLOCK).iter().all(|byte| *byte == 0)));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::messages::{LEN_MAX, TopicId};
 use super::network::NetFaults;
 use super::plant::Plant;
 use crate::model::{FsyncPolicy, Limits, OverflowPolicy, Qos, RecoveryMode, StartAt, TopicName};
+use crate::wal::THROUGH_MAX;
 
 /// How a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub struct Shape {
     pub fsync: Option<FsyncPolicy>,
     pub overflow: OverflowPolicy,
     pub segment_size: u64,
+    /// Bytes of a group that may become durable by its write alone.
+    pub through_max: usize,
     pub recovery: RecoveryMode,
     pub limits: Limits,
     pub max_retries: u16,
@@ -73,6 +76,7 @@ impl Shape {
             fsync,
             overflow: *dice.pick(&[OverflowPolicy::Block, OverflowPolicy::DropOldest, OverflowPolicy::DropNew]),
             segment_size: *dice.pick(&[64, 128, 256, 1024]) * 1024,
+            through_max: 0,
             recovery: *dice.pick(&[
                 RecoveryMode::Refuse,
                 RecoveryMode::Refuse,
@@ -96,6 +100,8 @@ impl Shape {
             plant,
         };
         shape.troubles = roll_troubles(dice, &shape);
+        // After everything that was there before it, so that older seeds mean what they meant.
+        shape.through_max = *dice.pick(&[0, 8 * 1024, THROUGH_MAX]);
         shape
     }
 

@@ -25,8 +25,9 @@ pub enum LogAction {
     /// on the commit path. Answered by `Prepared`.
     Prepare { segment: Lsn, size: u64, header: Bytes, recycle: Option<Lsn> },
     /// Write one group: the pieces one after another, the last block filled up with zeros to `len`. At most
-    /// [`super::group_commit::WRITES_IN_FLIGHT`] are outstanding; they may complete in any order. Answered by `Written`.
-    Write { ticket: Ticket, segment: Lsn, position: u64, pieces: Vec<GroupPiece>, len: usize },
+    /// [`super::group_commit::WRITES_IN_FLIGHT`] are outstanding; they may complete in any order. One that goes
+    /// `through` is durable when it is answered. Answered by `Written`.
+    Write { ticket: Ticket, segment: Lsn, position: u64, pieces: Vec<GroupPiece>, len: usize, through: bool },
     /// Make everything of `segment` whose write has been answered durable. One at a time, and not beside another of
     /// the same segment. Answered by `Synced`.
     Sync { ticket: Ticket, segment: Lsn },

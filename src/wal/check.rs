@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::checkpoint::Snapshot;
 use super::entry::{BLOCK, Kind};
+use super::group_commit::THROUGH_MAX;
 use super::index::Indexed;
 use super::log::LogOptions;
 use super::recovery::{Recovered, Recovery, RecoveryStep};
@@ -33,7 +34,8 @@ pub fn recover<E>(
     // A log keeps its own size; where nothing is left that tells it, this is as good as any.
     let segment_size = 64 << 20;
     let (fsync, retention_ms, retention_bytes, low_water) = (FsyncPolicy::None, 0, 0, 0);
-    let options = LogOptions { log, segment_size, fsync, retention_ms, retention_bytes, low_water };
+    let options =
+        LogOptions { log, segment_size, fsync, retention_ms, retention_bytes, low_water, through_max: THROUGH_MAX };
     let mut recovery = Recovery::new(&options, mode, checkpoint, segments);
     while let RecoveryStep::Read { segment, position, len } = recovery.poll() {
         recovery.handle(read(segment, position, len)?);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use fastrand::Rng;
 use proptest::prelude::*;
 
-use super::entry::{Entry, PartitionMeta};
+use super::entry::{BLOCK, Entry, PartitionMeta};
 use super::log::LogOptions;
 use super::test_device::{Bench, Device};
 use crate::model::record_batch::BatchBuilder;
@@ -15,7 +15,15 @@ use crate::model::{FsyncPolicy, LogId, Lsn, Offset, PartitionId, Timestamp, Topi
 pub(super) const SEGMENT: u64 = 64 * 1024;
 
 pub(super) fn options(fsync: FsyncPolicy) -> LogOptions {
-    LogOptions { log: LogId(3), segment_size: SEGMENT, fsync, retention_ms: 0, retention_bytes: 0, low_water: 0 }
+    LogOptions {
+        log: LogId(3),
+        segment_size: SEGMENT,
+        fsync,
+        retention_ms: 0,
+        retention_bytes: 0,
+        low_water: 0,
+        through_max: 2 * BLOCK,
+    }
 }
 
 /// What a publisher knows of a batch it sent.

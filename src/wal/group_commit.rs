@@ -4,6 +4,7 @@
 //! touches a block of an earlier one. While writes are in flight, everything that arrives forms the next group.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -16,6 +17,9 @@ use crate::model::{FsyncPolicy, Instant, Lsn};
 pub const WRITES_IN_FLIGHT: usize = 2;
 /// Bytes of a group, unless one entry alone is bigger.
 pub const GROUP_MAX: usize = 1024 * 1024;
+/// Bytes of a group that may go through to the medium in one operation, instead of a write and then a sync: up to
+/// there a second trip to the device costs more than what it saves by syncing several groups at once.
+pub const THROUGH_MAX: usize = 256 * 1024;
 
 /// The order of one log's entries and how far each fact about them has come. All positions only grow, and
 /// `synced <= committed <= written <= appended`. Committed is synced under [`FsyncPolicy::Always`], and under every
@@ -23,6 +27,7 @@ pub const GROUP_MAX: usize = 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct GroupCommit {
     policy: FsyncPolicy,
+    through_max: usize,
     segment_size: u64,
     epoch: u32,
     /// Where the next group starts if none is open.
@@ -62,6 +67,8 @@ pub(super) struct Group {
     pub(super) pieces: Vec<GroupPiece>,
     /// Bytes of the pieces with their padding.
     pub(super) used: usize,
+    /// Durable when its write is answered. Known when it is taken.
+    pub(super) through: bool,
     records: u64,
     opened: Instant,
 }
@@ -73,6 +80,7 @@ struct Flight {
     used: usize,
     records: u64,
     opened: Instant,
+    through: bool,
     done: bool,
 }
 
@@ -131,11 +139,17 @@ pub(super) fn body_max(size: u64) -> usize {
 }
 
 impl GroupCommit {
-    pub(super) fn new(policy: FsyncPolicy, position: Position, exists: impl Fn(Lsn) -> bool) -> GroupCommit {
+    pub(super) fn new(
+        policy: FsyncPolicy,
+        through_max: usize,
+        position: Position,
+        exists: impl Fn(Lsn) -> bool,
+    ) -> GroupCommit {
         let Position { epoch, segment_size, synced, last, end, next } = position;
         assert!(synced <= end && end <= next && next.0 % BLOCK as u64 == 0, "recovery knows where the log ends");
         let mut log = GroupCommit {
             policy,
+            through_max,
             segment_size,
             epoch,
             next,
@@ -260,7 +274,7 @@ impl GroupCommit {
 
     fn open_group(&mut self, now: Instant) {
         let pieces = Vec::with_capacity(self.pieces_guess);
-        self.pending.push_back(Group { start: self.next, pieces, used: 0, records: 0, opened: now });
+        self.pending.push_back(Group { start: self.next, pieces, used: 0, through: false, records: 0, opened: now });
         self.open = true;
     }
 
@@ -301,9 +315,19 @@ impl GroupCommit {
             entry::seal(&mut piece.header, &piece.body, self.synced, index == last);
         }
         self.pieces_guess = group.pieces.len().clamp(4, 4096);
-        let Group { used, records, opened, .. } = group;
-        self.in_flight.push_back(Flight { ticket, end: group.end(), used, records, opened, done: false });
+        group.through = self.may_go_through(group.used);
+        let Group { used, records, opened, through, .. } = group;
+        self.in_flight.push_back(Flight { ticket, end: group.end(), used, records, opened, through, done: false });
         group
+    }
+
+    /// A small group that has to be durable before anybody hears of it, with nothing before it that waits for a sync:
+    /// its own write makes it so. Then all of `in_flight` that goes through is before all that does not.
+    fn may_go_through(&self, used: usize) -> bool {
+        self.policy == FsyncPolicy::Always
+            && used <= self.through_max
+            && self.unsynced.is_empty()
+            && self.in_flight.iter().all(|flight| flight.through)
     }
 
     /// A write was answered. Writes may be answered in any order; `written` moves in order only.
@@ -315,9 +339,16 @@ impl GroupCommit {
             assert!(self.written <= flight.end && flight.end <= self.appended, "writes are in order");
             self.written = flight.end;
             self.backlog -= flight.used;
-            self.unsynced_records += flight.records;
-            self.unsynced.push_back(Landed { end: flight.end, records: flight.records, at: now });
             timings.push(Timing::Written { after: now.since(flight.opened), records: flight.records });
+            if flight.through {
+                assert!(self.unsynced.is_empty(), "nothing before it waits for a sync");
+                self.synced = flight.end;
+                self.acknowledgeable = flight.end;
+                timings.push(Timing::Synced { after: Duration::ZERO, records: flight.records });
+            } else {
+                self.unsynced_records += flight.records;
+                self.unsynced.push_back(Landed { end: flight.end, records: flight.records, at: now });
+            }
         }
         self.allow();
     }
@@ -417,7 +448,12 @@ mod tests {
 
     fn log(policy: FsyncPolicy) -> GroupCommit {
         let (synced, end, next) = (Lsn::ZERO, Lsn::ZERO, Lsn(BLOCK as u64));
-        GroupCommit::new(policy, Position { epoch: 1, segment_size: SIZE, synced, last: end, end, next }, |_| true)
+        GroupCommit::new(
+            policy,
+            THROUGH_MAX,
+            Position { epoch: 1, segment_size: SIZE, synced, last: end, end, next },
+            |_| true,
+        )
     }
 
     fn push(log: &mut GroupCommit, now: u64, body: usize, records: u64) -> Lsn {
@@ -494,7 +530,7 @@ mod tests {
     #[test]
     fn under_always_only_what_is_synced_is_committed() {
         let mut log = log(FsyncPolicy::Always);
-        push(&mut log, 0, 10, 1);
+        push(&mut log, 0, THROUGH_MAX, 1);
         write(&mut log, 0);
         written(&mut log, 0);
         assert_eq!(log.committed(), Lsn::ZERO);
@@ -503,9 +539,52 @@ mod tests {
     }
 
     #[test]
+    fn a_small_group_with_nothing_unsynced_before_it_goes_through() {
+        let mut log = log(FsyncPolicy::Always);
+        for ticket in 0..2 {
+            push(&mut log, 0, 10, 1);
+            assert!(write(&mut log, ticket).through);
+        }
+        written(&mut log, 1);
+        assert_eq!(log.committed(), Lsn::ZERO, "what is before it is not durable");
+        written(&mut log, 0);
+        assert_eq!((log.committed(), log.next_sync(Instant(0))), (log.appended(), None));
+    }
+
+    #[test]
+    fn a_group_that_is_large_or_follows_one_that_waits_for_a_sync_does_not_go_through() {
+        let mut log = log(FsyncPolicy::Always);
+        let largest = THROUGH_MAX - ENTRY_HEADER;
+        for (ticket, (body, through)) in [(largest, true), (largest + 1, false), (10, false)].into_iter().enumerate() {
+            push(&mut log, 0, body, 1);
+            assert_eq!(write(&mut log, ticket as u64).through, through, "{body}");
+            if ticket == 0 {
+                written(&mut log, 0);
+            }
+        }
+        written(&mut log, 1);
+        push(&mut log, 0, 10, 1);
+        assert!(!write(&mut log, 3).through, "one before it is written, and not synced");
+        written(&mut log, 2);
+        written(&mut log, 3);
+        sync(&mut log, 4);
+        push(&mut log, 0, 10, 1);
+        assert!(write(&mut log, 5).through);
+    }
+
+    #[test]
+    fn no_group_goes_through_where_a_sync_is_not_waited_for() {
+        for policy in [FsyncPolicy::EveryN(1), FsyncPolicy::Interval(Duration::from_millis(80)), FsyncPolicy::None] {
+            let mut log = log(policy);
+            push(&mut log, 0, 10, 1);
+            assert!(!write(&mut log, 0).through, "{policy}");
+        }
+    }
+
+    #[test]
     fn an_interval_and_an_idle_tail_are_synced_in_time() {
         for (policy, ms) in [
-            (FsyncPolicy::Interval(std::time::Duration::from_millis(80)), 40),
+            (FsyncPolicy::Interval(Duration::from_millis(80)), 40),
             (FsyncPolicy::EveryN(1000), FsyncPolicy::IDLE_TAIL.as_millis() as u64),
         ] {
             let mut log = log(policy);
@@ -534,11 +613,11 @@ mod tests {
 
     #[test]
     fn what_recovery_found_is_committed_when_it_is_synced_under_every_policy() {
-        let interval = FsyncPolicy::Interval(std::time::Duration::from_millis(80));
+        let interval = FsyncPolicy::Interval(Duration::from_millis(80));
         for policy in [FsyncPolicy::Always, FsyncPolicy::EveryN(2), interval, FsyncPolicy::None] {
             let (synced, end) = (Lsn(3 * BLOCK as u64), Lsn(SIZE + 5 * BLOCK as u64));
             let position = Position { epoch: 2, segment_size: SIZE, synced, last: synced, end, next: end };
-            let mut log = GroupCommit::new(policy, position, |_| true);
+            let mut log = GroupCommit::new(policy, THROUGH_MAX, position, |_| true);
             let ends = [0, 1].map(|ticket| {
                 assert!(log.committed() == log.synced() && log.synced() < end, "{policy}: {:?}", log.committed());
                 sync(&mut log, ticket);

@@ -36,6 +36,8 @@ pub struct LogOptions {
     pub retention_bytes: u64,
     /// Free bytes of the filesystem below which QoS 1 is refused.
     pub low_water: u64,
+    /// Bytes of a group that may become durable by its write alone: [`super::THROUGH_MAX`], but for trials.
+    pub through_max: usize,
 }
 
 /// Whether a log takes what must not be lost.
@@ -130,7 +132,9 @@ impl Log {
         let Recovered { found, catalog, index, holes, stats, .. } = recovered;
         let position = Position { epoch, segment_size, synced, last, end, next };
         let mut log = Log {
-            commit: GroupCommit::new(options.fsync, position, |segment| found.used.contains(&segment)),
+            commit: GroupCommit::new(options.fsync, options.through_max, position, |segment| {
+                found.used.contains(&segment)
+            }),
             segments: Segments::new(options.log, segment_size, epoch, found),
             options,
             epoch,
@@ -312,8 +316,9 @@ impl Log {
         let len = group.used.next_multiple_of(BLOCK);
         self.stats.groups += 1;
         self.stats.group_bytes += len as u64;
+        self.stats.syncs += u64::from(group.through);
         let position = group.start.since(segment);
-        Some(LogAction::Write { ticket, segment, position, pieces: group.pieces, len })
+        Some(LogAction::Write { ticket, segment, position, pieces: group.pieces, len, through: group.through })
     }
 
     fn poll_segments(&mut self) -> Option<LogAction> {

@@ -56,7 +56,7 @@ fn a_segment_is_always_ready_ahead() {
 
 #[test]
 fn a_due_sync_goes_ahead_of_the_next_write() {
-    let mut story = story(options(FsyncPolicy::Always));
+    let mut story = story(LogOptions { through_max: 0, ..options(FsyncPolicy::Always) });
     story.publish(P, 1, 100);
     story.bench.poll();
     story.publish(P, 1, 100);

@@ -89,8 +89,13 @@ impl Device {
 
     fn perform(&mut self, action: LogAction) -> LogEvent {
         match action {
-            LogAction::Write { ticket, .. } => {
+            LogAction::Write { ticket, through, .. } => {
+                let older = self.unsynced.len();
                 self.write(&action, || true);
+                if through {
+                    let durable: Vec<_> = self.unsynced.drain(older..).map(|(segment, at, _)| (segment, at)).collect();
+                    self.unsynced.retain(|(segment, at, _)| !durable.contains(&(*segment, *at)));
+                }
                 LogEvent::Written { ticket }
             }
             LogAction::Sync { ticket, segment } => {

@@ -194,8 +194,11 @@ fn name(action: &LogAction) -> &'static str {
 
 fn describe(action: &LogAction) -> String {
     match action {
-        LogAction::Write { ticket, segment, position, pieces, len } => {
-            format!("{ticket:?} segment {segment} at {position}: {} pieces, {len} bytes", pieces.len())
+        LogAction::Write { ticket, segment, position, pieces, len, through } => {
+            format!(
+                "{ticket:?} segment {segment} at {position}: {} pieces, {len} bytes, through {through}",
+                pieces.len()
+            )
         }
         LogAction::SaveCheckpoint { ticket, bytes } => format!("{ticket:?} {} bytes", bytes.len()),
         LogAction::Prepare { segment, size, recycle, .. } => format!("{segment} of {size}, recycling {recycle:?}"),

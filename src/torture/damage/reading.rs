@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::image::{Image, LOG};
 use crate::model::{FsyncPolicy, Lsn, Offset, PartitionId};
-use crate::wal::{Log, LogAction, LogOptions, Recovered};
+use crate::wal::{Log, LogAction, LogOptions, Recovered, THROUGH_MAX};
 
 /// A batch as a subscription is given it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +28,15 @@ impl Reading {
     pub fn of(image: &Image, recovered: Recovered) -> Reading {
         let segment_size = recovered.segment_size();
         let (fsync, retention_ms, retention_bytes, low_water) = (FsyncPolicy::Always, 0, 0, 0);
-        let options = LogOptions { log: LOG, segment_size, fsync, retention_ms, retention_bytes, low_water };
+        let options = LogOptions {
+            log: LOG,
+            segment_size,
+            fsync,
+            retention_ms,
+            retention_bytes,
+            low_water,
+            through_max: THROUGH_MAX,
+        };
         let mut log = Log::new(options, recovered);
         let partitions: Vec<(PartitionId, Offset)> =
             log.catalog().partitions.iter().map(|(id, state)| (*id, state.start)).collect();

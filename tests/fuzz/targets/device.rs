@@ -20,7 +20,7 @@ pub struct Device {
 impl Device {
     pub fn perform(&mut self, action: LogAction) -> LogEvent {
         match action {
-            LogAction::Write { ticket, segment, position, pieces, len } => {
+            LogAction::Write { ticket, segment, position, pieces, len, .. } => {
                 let mut bytes = Vec::with_capacity(len);
                 for piece in pieces {
                     bytes.extend_from_slice(&piece.header);

@@ -9,7 +9,7 @@ use blipmq::model::{
     TopicName,
 };
 use blipmq::wal::check::{Outcome, recover};
-use blipmq::wal::{Entry, Log, LogAction, LogOptions, PartitionMeta, Recovered, SubscriptionMeta};
+use blipmq::wal::{Entry, Log, LogAction, LogOptions, PartitionMeta, Recovered, SubscriptionMeta, THROUGH_MAX};
 use bytes::Bytes;
 
 use super::device::Device;
@@ -32,7 +32,15 @@ struct Base {
 
 fn options() -> LogOptions {
     let (fsync, retention_ms, retention_bytes, low_water) = (FsyncPolicy::Always, 0, 0, 0);
-    LogOptions { log: LOG, segment_size: SEGMENT, fsync, retention_ms, retention_bytes, low_water }
+    LogOptions {
+        log: LOG,
+        segment_size: SEGMENT,
+        fsync,
+        retention_ms,
+        retention_bytes,
+        low_water,
+        through_max: THROUGH_MAX,
+    }
 }
 
 fn base() -> &'static Base {

@@ -8,7 +8,7 @@ use blipmq::config::TopicRules;
 use blipmq::model::{Backoff, ConnId, FsyncPolicy, Instant, Limits, LogId, OverflowPolicy, ShardId};
 use blipmq::protocol::native::command;
 use blipmq::shard::{Action, Arrival, Core, CoreOptions, Crowd, Disconnect, Event};
-use blipmq::wal::{Log, LogOptions, Recovered};
+use blipmq::wal::{Log, LogOptions, Recovered, THROUGH_MAX};
 use bytes::BytesMut;
 
 use super::device::Device;
@@ -80,7 +80,15 @@ impl World {
             seed: 1,
         };
         let (fsync, retention_ms, retention_bytes, low_water) = (FsyncPolicy::Always, 0, 0, 0);
-        let log = LogOptions { log: LogId(0), segment_size: SEGMENT, fsync, retention_ms, retention_bytes, low_water };
+        let log = LogOptions {
+            log: LogId(0),
+            segment_size: SEGMENT,
+            fsync,
+            retention_ms,
+            retention_bytes,
+            low_water,
+            through_max: THROUGH_MAX,
+        };
         let logs = vec![(LogId(0), Log::new(log, Recovered::nothing(SEGMENT)))];
         let now = Instant(1_700_000_000_000_000_000);
         let mut world = World { core: Core::new(options, now, logs), device: Device::default(), now, open: true };
