@@ -491,6 +491,28 @@ fn group(ticket: u64, segment: Lsn, position: u64, bodies: &[&str]) -> LogAction
     LogAction::Write { ticket: Ticket(ticket), segment, position, pieces, len: 2 * BLOCK, through: false }
 }
 
+fn group_through(ticket: u64, segment: Lsn, position: u64, bodies: &[&str]) -> LogAction {
+    match group(ticket, segment, position, bodies) {
+        LogAction::Write { ticket, segment, position, pieces, len, .. } => {
+            LogAction::Write { ticket, segment, position, pieces, len, through: true }
+        }
+        other => other,
+    }
+}
+
+/// How often this process has the file open so that each write is its own sync.
+fn handles_that_sync(path: &std::path::Path) -> usize {
+    let is_ours = |entry: &std::fs::DirEntry| std::fs::read_link(entry.path()).is_ok_and(|target| target == path);
+    let syncs = |entry: &std::fs::DirEntry| {
+        let info = format!("/proc/self/fdinfo/{}", entry.file_name().to_string_lossy());
+        let said = std::fs::read_to_string(info).unwrap_or_default();
+        let flags = said.lines().find_map(|line| line.strip_prefix("flags:"));
+        flags.is_some_and(|flags| i32::from_str_radix(flags.trim(), 8).unwrap() & libc::O_DSYNC != 0)
+    };
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    open.filter(|entry| is_ours(entry) && syncs(entry)).count()
+}
+
 #[test]
 fn a_segment_is_prepared_written_synced_and_read_back() {
     let desk = Desk::new();
@@ -518,6 +540,32 @@ fn a_segment_is_prepared_written_synced_and_read_back() {
     assert!(read[208..].iter().all(|byte| *byte == 0));
     assert_eq!(&desk.read(Lsn(0), 0, BLOCK)[..9], b"segment 0");
     desk.broker.stop();
+}
+
+#[test]
+fn what_goes_through_is_written_by_a_handle_that_syncs_of_which_there_is_one() {
+    let desk = Desk::new();
+    let second = Lsn(SIZE);
+    let (first_file, second_file) = (desk.file("00000000000000000000.log"), desk.file(&format!("{SIZE:020}.log")));
+    desk.act(vec![prepare(Lsn(0), None), prepare(second, None)]);
+    assert!(first_file.exists() && second_file.exists());
+    desk.act(vec![group(1, Lsn(0), 2 * BLOCK as u64, &["written"])]);
+    assert_eq!(handles_that_sync(&first_file), 0);
+    let several = (2..4).map(|n| group_through(n, Lsn(0), n * 2 * BLOCK as u64, &["through"])).collect();
+    let answers = desk.act(several);
+    assert!(answers.iter().all(|event| matches!(event, LogEvent::Written { .. })), "{answers:?}");
+    // Nowhere else but past the page cache: a folder for temporary files may have no direct writes.
+    let direct = filesystem::check(desk.dir.path(), FsyncPolicy::None).unwrap().mode == filesystem::WriteMode::Direct;
+    let direct = usize::from(direct);
+    assert!(handles_that_sync(&first_file) >= direct);
+    desk.act(vec![group_through(4, second, 2 * BLOCK as u64, &["through"])]);
+    desk.act(vec![group_through(5, second, 4 * BLOCK as u64, &["through"])]);
+    assert_eq!(handles_that_sync(&second_file), direct);
+    for (segment, position) in [(Lsn(0), 4), (Lsn(0), 6), (second, 2), (second, 4)] {
+        assert_eq!(&desk.read(segment, position * BLOCK as u64, BLOCK)[64..71], b"through");
+    }
+    desk.broker.stop();
+    assert_eq!(handles_that_sync(&first_file) + handles_that_sync(&second_file), 0);
 }
 
 #[test]
