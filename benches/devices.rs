@@ -40,26 +40,43 @@ fn direct_write(c: &mut Criterion) {
                 index += 1;
             })
         });
-        group.bench_function(format!("{size} B, through glommio"), |b| {
-            b.iter_custom(|times| through_glommio(Path::new(&path), size, times))
+        group.bench_function(format!("{size} B, by glommio"), |b| {
+            b.iter_custom(|times| by_glommio(Path::new(&path), size, times, Commit::WriteAndSync))
+        });
+        group.bench_function(format!("{size} B, by glommio, O_DSYNC"), |b| {
+            b.iter_custom(|times| by_glommio(Path::new(&path), size, times, Commit::WriteThrough))
         });
     }
     std::fs::remove_file(&path).unwrap();
     group.finish();
 }
 
-/// The same two steps as a commit of the log takes them: what the executor's rings add to the device's own time.
-fn through_glommio(path: &Path, size: usize, times: u64) -> Duration {
+/// How a commit of the log becomes durable.
+#[derive(Clone, Copy, PartialEq)]
+enum Commit {
+    WriteAndSync,
+    WriteThrough,
+}
+
+/// The same as a commit of the log does it: what the executor's rings add to the device's own time.
+fn by_glommio(path: &Path, size: usize, times: u64, commit: Commit) -> Duration {
     // Its directory has to be absolute.
     let path = path.canonicalize().expect("it was made");
     let executor = LocalExecutorBuilder::new(Placement::Unbound).make().expect("an executor starts here");
     executor.run(async move {
-        let file = glommio::io::OpenOptions::new().write(true).read(true).dma_open(&path).await.expect("it opens");
+        let mut options = glommio::io::OpenOptions::new();
+        options.write(true).read(true);
+        if commit == Commit::WriteThrough {
+            options.custom_flags(libc::O_DSYNC);
+        }
+        let file = options.dma_open(&path).await.expect("it opens");
         let begin = Instant::now();
         for index in 0..times {
             let block = file.alloc_dma_buffer(size);
             file.write_at(block, index % 64 * size as u64).await.expect("it is written");
-            file.fdatasync().await.expect("it is synced");
+            if commit == Commit::WriteAndSync {
+                file.fdatasync().await.expect("it is synced");
+            }
         }
         let took = begin.elapsed();
         file.close().await.expect("it closes");
