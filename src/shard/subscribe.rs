@@ -288,12 +288,7 @@ impl Core {
     }
 
     /// Ends all shards' parts; answers with what that says in the logs of this one, if it has a part.
-    pub(super) fn end_subscription(
-        &mut self,
-        conn: &mut Conn,
-        subscription: u64,
-        ending: Ending,
-    ) -> Option<Entries> {
+    pub(super) fn end_subscription(&mut self, conn: &mut Conn, subscription: u64, ending: Ending) -> Option<Entries> {
         let state = conn.session.subscriptions.get_mut(subscription as usize - 1)?.take()?;
         let mut here = None;
         for share in state.shards {
@@ -484,12 +479,7 @@ impl Core {
     }
 
     /// A subscription that there is room for.
-    pub(super) fn make_subscription(
-        &mut self,
-        partition: usize,
-        options: &SubscribeOptions,
-        begins: Offset,
-    ) -> usize {
+    pub(super) fn make_subscription(&mut self, partition: usize, options: &SubscribeOptions, begins: Offset) -> usize {
         let serial = self.next_serial();
         let mut sub = Subscription {
             name: options.name.clone(),

@@ -230,7 +230,9 @@ impl Recovery {
                 self.checkpoint = Some(checkpoint);
             }
             Ok(other) => self.fail(Lsn::ZERO, format!("the checkpoint is that of log {}", other.log)),
-            Err(NotACheckpoint::Version(version)) => self.fail(Lsn::ZERO, unknown_version("checkpoint", version, CHECKPOINT_VERSION)),
+            Err(NotACheckpoint::Version(version)) => {
+                self.fail(Lsn::ZERO, unknown_version("checkpoint", version, CHECKPOINT_VERSION))
+            }
             Err(NotACheckpoint::Bad(what)) => self.corrupt(Lsn::ZERO, what),
         }
     }
@@ -338,7 +340,9 @@ impl Recovery {
             Ok(header) if header.log != self.log => Some("the segment belongs to another log"),
             Ok(header) if header.size != self.size => Some("the segment's size is not that of the log's segments"),
             Ok(_) => None,
-            Err(NotASegment::Version(version)) => return self.fail(first, unknown_version("segment", version, FORMAT_VERSION)),
+            Err(NotASegment::Version(version)) => {
+                return self.fail(first, unknown_version("segment", version, FORMAT_VERSION));
+            }
             Err(NotASegment::Bad(what)) => Some(what),
         };
         self.files.get_mut(&first).expect("its header was asked for").bad = bad;

@@ -9,7 +9,9 @@ use blipmq::model::{
     Timestamp, TopicName,
 };
 use blipmq::wal::check::{Outcome, recover};
-use blipmq::wal::{Entry, Log, LogAction, LogOptions, PartitionMeta, PatternKey, PatternMeta, Recovered, SubscriptionMeta};
+use blipmq::wal::{
+    Entry, Log, LogAction, LogOptions, PartitionMeta, PatternKey, PatternMeta, Recovered, SubscriptionMeta,
+};
 use bytes::Bytes;
 
 use super::device::Device;
