@@ -104,12 +104,21 @@ pub const ENDPOINTS: &[Endpoint] = &[
         method: Delete,
         query: &[FORCE],
         plan: subscriptions::delete,
-        ..get("/api/v1/topics/{topic}/subscriptions/{name}", "Delete the subscription and its cursor", "Done")
+        ..get(
+            "/api/v1/topics/{topic}/subscriptions/{name}",
+            "Delete the subscription and its cursor; for a pattern in the topic's place, that to the pattern with all its cursors",
+            "Done",
+        )
     },
     Endpoint {
         query: &[AFTER, LIMIT],
         plan: subscriptions::list,
         ..get("/api/v1/subscriptions", "All subscriptions, by topic and name", "SubscriptionList")
+    },
+    Endpoint {
+        query: &[AFTER, LIMIT],
+        plan: subscriptions::patterns,
+        ..get("/api/v1/patterns", "Durable subscriptions to patterns, by name and pattern", "PatternList")
     },
     Endpoint {
         query: &[AFTER, LIMIT],

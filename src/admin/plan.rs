@@ -66,22 +66,32 @@ pub enum Order {
 }
 
 impl Plan {
+    /// Asks one shard, and goes on with its answer as it is.
+    pub fn ask_one(
+        shard: ShardId,
+        question: AdminQuestion,
+        then: impl FnOnce(Vec<Reply>) -> Plan + Send + 'static,
+    ) -> Plan {
+        let ask = Ask { to: To::One(shard), question: Question::Admin(Box::new(question)) };
+        Plan::Ask(ask, Box::new(then))
+    }
+
+    /// Asks every shard, and goes on with their answers as they are.
+    pub fn ask_all(question: AdminQuestion, then: impl FnOnce(Vec<Reply>) -> Plan + Send + 'static) -> Plan {
+        let ask = Ask { to: To::All, question: Question::Admin(Box::new(question)) };
+        Plan::Ask(ask, Box::new(then))
+    }
+
     /// Asks the shard that owns what is asked about, and makes the response of the object it answers with.
     pub fn one(shard: ShardId, question: AdminQuestion, then: impl FnOnce(Value) -> Plan + Send + 'static) -> Plan {
-        let ask = Ask { to: To::One(shard), question: Question::Admin(Box::new(question)) };
-        Plan::Ask(
-            ask,
-            Box::new(move |replies| object(replies).map_or_else(|problem| Plan::Respond(problem.into()), then)),
-        )
+        Plan::ask_one(shard, question, move |replies| {
+            object(replies).map_or_else(|problem| Plan::Respond(problem.into()), then)
+        })
     }
 
     /// Asks every shard for rows, and makes the response of all of them, sorted.
     pub fn all(question: AdminQuestion, then: impl FnOnce(Vec<Row>) -> Plan + Send + 'static) -> Plan {
-        let ask = Ask { to: To::All, question: Question::Admin(Box::new(question)) };
-        Plan::Ask(
-            ask,
-            Box::new(move |replies| rows(replies).map_or_else(|problem| Plan::Respond(problem.into()), then)),
-        )
+        Plan::ask_all(question, move |replies| rows(replies).map_or_else(|problem| Plan::Respond(problem.into()), then))
     }
 
     pub fn measure(depth: Depth, then: impl FnOnce(&Figures) -> Response + Send + 'static) -> Plan {
@@ -100,7 +110,7 @@ fn object(replies: Vec<Reply>) -> Result<Value, Problem> {
         Some(Reply { answer: Some(Answer::Object(value)), .. }) => Ok(value),
         Some(Reply { answer: Some(Answer::Done), .. }) => Ok(Value::Null),
         Some(Reply { answer: Some(Answer::Refused { code, text }), .. }) => Err(Problem::refused(code, text)),
-        Some(Reply { shard, .. }) => Err(silent(shard)),
+        Some(Reply { shard, .. }) => Err(Problem::silent(shard)),
         None => Err(Problem::new(500, "nobody was asked")),
     }
 }
@@ -114,13 +124,9 @@ fn rows(replies: Vec<Reply>) -> Result<Vec<Row>, Problem> {
             Some(Answer::Rows(rows)) => all.extend(rows),
             Some(Answer::Object(value)) => all.push(Row { key: format!("{:05}", reply.shard.0), value }),
             Some(Answer::Refused { code, text }) => return Err(Problem::refused(code, text)),
-            _ => return Err(silent(reply.shard)),
+            _ => return Err(Problem::silent(reply.shard)),
         }
     }
     all.sort_by(|one, other| one.key.cmp(&other.key));
     Ok(all)
-}
-
-fn silent(shard: ShardId) -> Problem {
-    Problem::new(504, format!("shard {shard} did not answer in time"))
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::model::ShardId;
 use crate::protocol::ErrorCode;
 
 /// What is answered.
@@ -63,6 +64,10 @@ impl Problem {
 
     pub fn bad(detail: impl Into<String>) -> Problem {
         Problem::new(400, detail)
+    }
+
+    pub fn silent(shard: ShardId) -> Problem {
+        Problem::new(504, format!("shard {shard} did not answer in time"))
     }
 
     /// What a shard refused: the codes of the wire are statuses of HTTP.

@@ -113,6 +113,20 @@ const OBJECTS: &[(&str, Fields)] = &[
     ),
     ("SubscriptionList", &[("items", "[Subscription]"), ("next", "string?")]),
     (
+        "Pattern",
+        &[
+            ("pattern", "string"),
+            ("name", "string"),
+            ("mode", "string"),
+            ("members", "integer"),
+            ("retry_delay_ms", "integer"),
+            ("max_retries", "integer?"),
+            ("dead_letter", "string?"),
+            ("created_at_ms", "integer"),
+        ],
+    ),
+    ("PatternList", &[("items", "[Pattern]"), ("next", "string?")]),
+    (
         "Connection",
         &[
             ("id", "string"),

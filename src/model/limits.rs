@@ -55,6 +55,8 @@ impl Limits {
     pub const BATCH_RECORDS_MAX: u32 = 1 << 20;
     /// Bytes one read asks for: about what stays in a core's second-level cache until it is written on.
     pub const READ: usize = 64 * 1024;
+    /// Durable subscriptions to patterns that each log remembers, by name and pattern. Beyond: NACK 429.
+    pub const PATTERN_SUBSCRIPTIONS_MAX: usize = 1024;
     /// Separate acknowledged ranges above a cursor's floor. Beyond: the subscription is not sent more until the floor moves.
     pub const ACKED_RANGES_MAX: usize = 4096;
     /// Bytes of one TLS connection's output that are encrypted ahead of its socket. Beyond: they wait in plain, where

@@ -23,13 +23,13 @@ pub struct Orders {
 
 #[derive(Debug)]
 struct Order {
-    log: usize,
-    end: Lsn,
+    /// What has to be committed first: of each log, everything before.
+    ends: Vec<(usize, Lsn)>,
     token: u64,
     answer: Answer,
 }
 
-/// What came of an order: its answer, and the log that has to commit it first.
+/// What came of an order: its answer, and the log that has to commit everything first.
 type Ordered = Result<(Answer, Option<usize>), Refusal>;
 
 impl Core {
@@ -46,15 +46,28 @@ impl Core {
             AdminQuestion::Purge { topic, before } => self.purge(&topic, before),
             AdminQuestion::ResetSubscription { topic, name, to } => self.reset_subscription(&topic, &name, to),
             AdminQuestion::DeleteSubscription { topic, name, force } => self.delete_named(&topic, &name, force),
+            AdminQuestion::ForgetPatterns { topic, name, force } => {
+                let forgotten = self.forget_patterns(&topic, &name, force);
+                return self.answer_when(token, forgotten.map(|entries| (Answer::Done, entries.ends())));
+            }
+            AdminQuestion::DeletePattern { pattern, name, force } => {
+                let deleted = self.delete_pattern(&pattern, &name, force);
+                return self.answer_when(token, deleted.map(|entries| (Answer::Done, entries.ends())));
+            }
             question => return self.look_up(token, question),
         };
+        let end = |log: usize| (log, self.logs[log].log.appended());
+        let ordered = ordered.map(|(answer, log)| (answer, log.map(end).into_iter().collect()));
+        self.answer_when(token, ordered);
+    }
+
+    /// Answers when what an order said in the logs is committed.
+    fn answer_when(&mut self, token: u64, ordered: Result<(Answer, Vec<(usize, Lsn)>), Refusal>) {
         match ordered {
-            Ok((answer, Some(log))) => {
-                let end = self.logs[log].log.appended();
-                self.orders.waiting.push(Order { log, end, token, answer });
+            Ok((answer, ends)) => {
+                self.orders.waiting.push(Order { ends, token, answer });
                 self.answer_orders();
             }
-            Ok((answer, None)) => self.answer_admin(token, Ok(answer)),
             Err(refusal) => self.answer_admin(token, Err(refusal)),
         }
     }
@@ -76,6 +89,7 @@ impl Core {
                 let found = self.known_subscription(&topic, &name);
                 found.map(|index| Answer::Object(self.subscription_details(&self.subscriptions[index].sub)))
             }
+            AdminQuestion::Patterns { page } => rows(self.pattern_page(&page)),
             AdminQuestion::DeadLetterTopics => rows(self.dead_letter_topics()),
             AdminQuestion::Connections { page } => rows(self.connection_page(&page)),
             AdminQuestion::CloseConnection { conn } => self.close_connection(conn),
@@ -97,7 +111,7 @@ impl Core {
             return;
         }
         for order in std::mem::take(&mut self.orders.waiting) {
-            if order.end <= self.logs[order.log].log.committed() {
+            if order.ends.iter().all(|(log, end)| *end <= self.logs[*log].log.committed()) {
                 self.actions.push_back(Action::Answer { token: order.token, answer: order.answer });
             } else {
                 self.orders.waiting.push(order);
@@ -382,7 +396,8 @@ fn conflict(text: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
 
 /// Whether it needs a log that is not being closed.
 fn changes(question: &AdminQuestion) -> bool {
-    use AdminQuestion::{DeleteSubscription, DeleteTopic, Purge, Replay, ResetSubscription, SetTopic};
+    use AdminQuestion::{DeletePattern, DeleteSubscription, DeleteTopic, ForgetPatterns};
+    use AdminQuestion::{Purge, Replay, ResetSubscription, SetTopic};
     matches!(
         question,
         SetTopic { .. }
@@ -391,5 +406,7 @@ fn changes(question: &AdminQuestion) -> bool {
             | Replay { .. }
             | ResetSubscription { .. }
             | DeleteSubscription { .. }
+            | ForgetPatterns { .. }
+            | DeletePattern { .. }
     )
 }

@@ -66,6 +66,14 @@ pub enum AdminQuestion {
     ResetSubscription { topic: TopicName, name: String, to: StartAt },
     /// Deletes the subscription with its cursor. Refused while somebody holds it, unless `force`.
     DeleteSubscription { topic: TopicName, name: String, force: bool },
+    /// Pattern subscriptions of that name that the topic matches are forgotten, so that topics that come later have no
+    /// cursor of them. Those that somebody holds only with `force`. For all shards.
+    ForgetPatterns { topic: TopicName, name: String, force: bool },
+    /// Durable pattern subscriptions, by name and pattern. Every shard has the same ones.
+    Patterns { page: Page },
+    /// Deletes a durable pattern subscription, with its cursors in all topics. Refused while somebody holds it, unless
+    /// `force`. For all shards.
+    DeletePattern { pattern: Pattern, name: String, force: bool },
     /// Topics that subscriptions name for their dead letters: rows with nothing but a name.
     DeadLetterTopics,
     /// Connections by id.

@@ -5,7 +5,7 @@
 //! without ever hearing of it.
 
 use super::Core;
-use super::letter::Letter;
+use super::letter::{Ending, Letter};
 use super::session::{Conn, Leaving};
 use super::subscribe::Bound;
 use crate::model::{ConnId, Lsn, ShardId};
@@ -22,6 +22,11 @@ impl Entries {
             Some((_, last)) => *last = end.max(*last),
             None => self.0.push((log, end)),
         }
+    }
+
+    /// For each log its index and the end.
+    pub fn ends(self) -> Vec<(usize, Lsn)> {
+        self.0
     }
 }
 
@@ -97,7 +102,7 @@ impl Core {
     pub(super) fn delete_subscription(&mut self, conn: &mut Conn, correlation: u64, subscription: u64) {
         let shards = conn.session.subscription(subscription).map_or(0, |state| state.shards.len());
         conn.session.leaving.push(Leaving { subscription, correlation, pending: shards });
-        let Some(entries) = self.end_subscription(conn, subscription, true) else { return };
+        let Some(entries) = self.end_subscription(conn, subscription, Ending::Deleted) else { return };
         let (holder, what) = (self.options.shard, Confirmed::Ended);
         let confirmation = Confirmation { holder, conn: conn.id, subscription, what, entries };
         if self.unless_waiting(confirmation).is_some() {
@@ -123,10 +128,10 @@ impl Core {
     }
 
     /// Ends this shard's part of a subscription for a connection of another one.
-    pub(super) fn foreign_unsubscribe(&mut self, holder: ShardId, conn: ConnId, subscription: u64, delete: bool) {
+    pub(super) fn foreign_unsubscribe(&mut self, holder: ShardId, conn: ConnId, subscription: u64, ending: Ending) {
         let Some(link) = self.guest(conn) else { return };
-        let entries = self.unbind(link, subscription, delete);
-        if delete {
+        let entries = self.unbind(link, subscription, ending);
+        if ending == Ending::Deleted {
             self.tell_when_logged(Confirmation { holder, conn, subscription, what: Confirmed::Ended, entries });
         }
     }

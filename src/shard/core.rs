@@ -18,7 +18,7 @@ use crate::broker::Partition;
 use crate::config::TopicRules;
 use crate::model::record_batch::BatchBuilder;
 use crate::model::{Backoff, ConnId, Instant, Limits, LogId, Offset, OverflowPolicy, Seldom, ShardId, TopicName};
-use crate::wal::Log;
+use crate::wal::{Log, PatternKey};
 
 /// What a core is made with.
 #[derive(Debug, Clone)]
@@ -78,6 +78,8 @@ pub struct Core {
     pub(super) touched: Vec<usize>,
     /// Bindings with a pattern: new topics join them.
     pub(super) patterns: Vec<(LinkIndex, u64)>,
+    /// Durable pattern subscriptions, held or not: new topics are owed to them.
+    pub(super) known_patterns: BTreeMap<PatternKey, super::patterns::Known>,
     /// QoS 1 batches in memory in the order they came, to be detached and then evicted.
     pub(super) tail_order: VecDeque<(usize, Offset)>,
     pub(super) tail_detached: usize,
@@ -128,6 +130,7 @@ impl Core {
             dirty: Vec::new(),
             touched: Vec::new(),
             patterns: Vec::new(),
+            known_patterns: BTreeMap::new(),
             tail_order: VecDeque::new(),
             tail_detached: 0,
             memory: Default::default(),

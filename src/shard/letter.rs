@@ -25,7 +25,7 @@ pub enum Letter {
     Unsubscribe {
         conn: ConnId,
         subscription: u64,
-        delete: bool,
+        ending: Ending,
     },
     /// The answer, if it was to be deleted: it is.
     Unsubscribed {
@@ -100,6 +100,17 @@ pub enum Letter {
         correlation: u64,
         rows: Vec<String>,
     },
+}
+
+/// How a connection's subscription ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// What is durable stays.
+    Left,
+    /// The durable subscription goes, with its cursors.
+    Deleted,
+    /// It was refused somewhere: what it has made goes, and nothing else.
+    Undone,
 }
 
 /// A publish on behalf of another shard's connection.

@@ -57,6 +57,8 @@ pub struct SourceSlot {
     pub subscription: Option<usize>,
     /// The client has been told its name.
     pub announced: bool,
+    /// The binding made it.
+    pub fresh: bool,
 }
 
 impl Binding {

@@ -57,8 +57,8 @@ impl Core {
             Letter::Subscribed { conn, subscription, outcome } => {
                 self.foreign_subscribed(conn, subscription, outcome);
             }
-            Letter::Unsubscribe { conn, subscription, delete } => {
-                self.foreign_unsubscribe(from, conn, subscription, delete);
+            Letter::Unsubscribe { conn, subscription, ending } => {
+                self.foreign_unsubscribe(from, conn, subscription, ending);
             }
             Letter::Unsubscribed { conn, subscription } => self.foreign_unsubscribed(conn, subscription),
             Letter::Credit { conn, subscription, messages, bytes } => {

@@ -3,7 +3,7 @@
 //! The way of a message is four files: `receive` (bytes to requests), `publish` (into a partition and its log),
 //! `commit` (acknowledged and released), `deliver` (out, against credit). Beside them: `subscribe`, `settle` and
 //! `poll` (what clients say of deliveries), `routing`, `mesh` and `letter` (other shards), `pressure` (who has to
-//! wait), `confirm` (who subscribes is told when the log has it), `bury` (dead letters), `backup`, `idempotence`,
+//! wait), `confirm` (who subscribes is told when the log has it), `patterns` (topics that come later), `bury` (dead letters), `backup`, `idempotence`,
 //! `timers`, `housekeeping`, `restore`, `drain`, `reload`, `query`. A core opens nothing, sleeps never and reads no
 //! clock.
 
@@ -26,6 +26,7 @@ pub mod latency;
 pub mod letter;
 mod link;
 mod mesh;
+pub mod patterns;
 mod poll;
 mod pressure;
 mod publish;

@@ -4,7 +4,7 @@ use super::Core;
 use super::shard_log::{ShardLog, Waiting};
 use super::subscribe::SubscribeOptions;
 use crate::broker::{Cursor, Durability, InFlight, Partition, Redelivery, Subscription};
-use crate::model::{LogId, PartitionId, Qos, StartAt};
+use crate::model::{LogId, PartitionId, Qos};
 use crate::wal::{Log, SubscriptionMeta};
 
 impl Core {
@@ -20,6 +20,7 @@ impl Core {
         let subscriptions: Vec<_> =
             log.catalog().subscriptions.iter().map(|(id, state)| (*id, state.clone())).collect();
         self.logs.push(ShardLog::new(id, log));
+        self.restore_patterns(at);
         for (id, meta, start, next) in partitions {
             let mut partition = Partition::new(meta.topic, meta.number, at, start, next);
             partition.id = Some(id);
@@ -79,19 +80,11 @@ impl Core {
         cursor: Cursor,
     ) -> Subscription {
         let options = SubscribeOptions {
-            qos: Qos::AtLeastOnce,
-            mode: meta.mode,
-            auto_settle: false,
-            start: StartAt::Latest,
-            credit_messages: 0,
-            credit_bytes: 0,
             retry_delay_ms: meta.retry_delay_ms,
             max_retries: meta.max_retries,
-            name: meta.name.clone(),
             dead_letter: meta.dead_letter.clone(),
             session: meta.session,
-            polled: false,
-            spread: false,
+            ..SubscribeOptions::durable(meta.name.clone(), meta.mode)
         };
         let durability = match meta.session {
             true => Durability::Session { id: Some(id) },

@@ -46,9 +46,11 @@ impl Core {
         if self.topics.len() >= self.options.limits.topics_max {
             return Err(Refusal::limit(Reason::TopicLimit, "too many topics"));
         }
+        let owed = self.owed(topic)?;
         let log = placement::log_of(topic, 0, self.options.logs).index() / usize::from(self.options.shards);
         let partition = Partition::new(topic.clone(), 0, log, Offset::ZERO, Offset::ZERO);
         let index = self.add_partition(partition);
+        self.begin_owed(index, owed);
         self.join_patterns(index);
         Ok(index)
     }

@@ -2,7 +2,7 @@
 
 use super::Core;
 use super::confirm::{Confirmation, Confirmed, Entries};
-use super::letter::{ForeignSubscribe, Letter};
+use super::letter::{Ending, ForeignSubscribe, Letter};
 use super::link::{Binding, LinkIndex, SourceSlot};
 use super::receive::Flow;
 use super::refusal::Refusal;
@@ -42,6 +42,27 @@ pub struct SubscribeOptions {
     pub polled: bool,
     /// Several shards serve it.
     pub spread: bool,
+}
+
+impl SubscribeOptions {
+    /// A durable subscription that nobody holds, with the broker's defaults.
+    pub(super) fn durable(name: String, mode: SubscriptionMode) -> SubscribeOptions {
+        SubscribeOptions {
+            qos: Qos::AtLeastOnce,
+            mode,
+            auto_settle: false,
+            start: StartAt::Latest,
+            credit_messages: 0,
+            credit_bytes: 0,
+            retry_delay_ms: 0,
+            max_retries: None,
+            name,
+            dead_letter: None,
+            session: false,
+            polled: false,
+            spread: false,
+        }
+    }
 }
 
 /// A client's number for a source: the shard in the upper bits, its place in the binding in the lower ones.
@@ -235,7 +256,7 @@ impl Core {
         let correlation = state.correlation;
         if let Some(refusal) = state.refused.take() {
             self.refuse(conn.link, correlation, &refusal);
-            self.end_subscription(conn, subscription, false);
+            self.end_subscription(conn, subscription, Ending::Undone);
             return;
         }
         // A shard that begins without credit would never deliver, and so never get any back: each begins with at least
@@ -262,19 +283,19 @@ impl Core {
         if delete {
             return self.delete_subscription(conn, correlation, subscription);
         }
-        self.end_subscription(conn, subscription, false);
+        self.end_subscription(conn, subscription, Ending::Left);
         self.reply(conn.link, |out| reply::ack(out, correlation, subscription));
     }
 
     /// Ends all shards' parts; answers with what that says in the logs of this one, if it has a part.
-    pub(super) fn end_subscription(&mut self, conn: &mut Conn, subscription: u64, delete: bool) -> Option<Entries> {
+    pub(super) fn end_subscription(&mut self, conn: &mut Conn, subscription: u64, ending: Ending) -> Option<Entries> {
         let state = conn.session.subscriptions.get_mut(subscription as usize - 1)?.take()?;
         let mut here = None;
         for share in state.shards {
             if share.shard == self.options.shard {
-                here = Some(self.unbind(conn.link, subscription, delete));
+                here = Some(self.unbind(conn.link, subscription, ending));
             } else {
-                self.write_letter(share.shard, Letter::Unsubscribe { conn: conn.id, subscription, delete });
+                self.write_letter(share.shard, Letter::Unsubscribe { conn: conn.id, subscription, ending });
             }
         }
         here
@@ -311,7 +332,7 @@ impl Core {
             None => self.attach_all(link, id, &pattern, start, &mut entries),
         };
         if bound.is_err() {
-            self.unbind(link, id, false);
+            self.unbind(link, id, Ending::Undone);
         }
         Ok((bound?, entries))
     }
@@ -325,6 +346,11 @@ impl Core {
         entries: &mut Entries,
     ) -> Result<Bound, Refusal> {
         self.patterns.push((link, id));
+        let binding = self.links[link].binding(id).expect("just bound");
+        if let Some(key) = binding.pattern_key() {
+            let options = binding.options.clone();
+            self.may_know(&key, &options)?;
+        }
         let matching: Vec<usize> =
             self.topics.iter().filter(|(topic, _)| pattern.matches(topic.as_str())).map(|(_, index)| *index).collect();
         let start = if self.is_known(link, id) { StartAt::Earliest } else { start };
@@ -333,11 +359,18 @@ impl Core {
             let begins = self.attach(link, id, *index, start, entries)?;
             next = if nth == 0 { begins.0 } else { next };
         }
+        // After the cursors in what is there: a log that knows the pattern knows all that it is owed.
+        self.know_pattern(link, id, entries);
         Ok((matching.len() as u32, next))
     }
 
     /// A durable subscription that is back: topics it has no cursor in came while nobody held it, so all of them is new.
+    /// There are such only in logs that were written before they knew patterns.
     fn is_known(&mut self, link: LinkIndex, id: u64) -> bool {
+        let Some(binding) = self.links[link].binding(id) else { return false };
+        if binding.pattern_key().is_some_and(|key| self.known_patterns.contains_key(&key)) {
+            return true;
+        }
         let Some(binding) = self.links[link].binding(id) else { return false };
         let name = binding.options.name.clone();
         let known = |serving: &Serving| serving.sub.is_durable() && serving.sub.name == name;
@@ -372,7 +405,8 @@ impl Core {
         entries: &mut Entries,
     ) -> Result<Offset, Refusal> {
         let options = self.links[link].binding(id).expect("just bound").options.clone();
-        let index = match self.find_subscription(partition, &options)? {
+        let known = self.find_subscription(partition, &options)?;
+        let index = match known {
             Some(index) => index,
             None => self.new_subscription(partition, &options, start)?,
         };
@@ -386,7 +420,7 @@ impl Core {
             source: source | binding.sources.len() as u32,
             auto_settle: binding.auto_settle,
         };
-        binding.sources.push(SourceSlot { subscription: Some(index), announced: false });
+        binding.sources.push(SourceSlot { subscription: Some(index), announced: false, fresh: known.is_none() });
         let serving = &mut self.subscriptions[index];
         serving.detached = None;
         serving.sub.members.push(member);
@@ -437,7 +471,15 @@ impl Core {
         if options.name.len() > TopicName::MAX {
             return Err(Refusal::bad("subscription name is too long"));
         }
-        let begins = self.start_offset(partition, start);
+        let durable = !options.name.is_empty() && options.qos == Qos::AtLeastOnce;
+        if let Some(log) = self.logs.get(self.partitions[partition].log).filter(|_| durable) {
+            log.takes("subscribe")?;
+        }
+        Ok(self.make_subscription(partition, options, self.start_offset(partition, start)))
+    }
+
+    /// A subscription that there is room for.
+    pub(super) fn make_subscription(&mut self, partition: usize, options: &SubscribeOptions, begins: Offset) -> usize {
         let serial = self.next_serial();
         let mut sub = Subscription {
             name: options.name.clone(),
@@ -459,15 +501,12 @@ impl Core {
             counters: Default::default(),
         };
         if options.name.is_empty() || options.qos == Qos::AtMostOnce {
-            return Ok(self.add_subscription(sub));
-        }
-        if let Some(log) = self.logs.get(self.partitions[partition].log) {
-            log.takes("subscribe")?;
+            return self.add_subscription(sub);
         }
         let logged = self.make_durable(&mut sub, options);
         let index = self.add_subscription(sub);
         self.subscriptions[index].logged = logged;
-        Ok(index)
+        index
     }
 
     pub(super) fn add_subscription(&mut self, sub: Subscription) -> usize {
@@ -542,7 +581,7 @@ impl Core {
     }
 
     /// Ends this shard's part of a connection's subscription; answers with what that says in the logs.
-    pub(super) fn unbind(&mut self, link: LinkIndex, id: u64, delete: bool) -> Entries {
+    pub(super) fn unbind(&mut self, link: LinkIndex, id: u64, ending: Ending) -> Entries {
         let mut entries = Entries::default();
         let bindings = &mut self.links[link].bindings;
         let Ok(at) = bindings.binary_search_by_key(&id, |binding| binding.id) else { return entries };
@@ -550,9 +589,22 @@ impl Core {
         if binding.pattern.is_some() {
             self.patterns.retain(|joined| *joined != (link, id));
         }
-        for index in binding.sources.iter().filter_map(|source| source.subscription) {
+        let key = binding.pattern_key();
+        let goes = match (ending, &key) {
+            (Ending::Left, _) => false,
+            (Ending::Deleted, _) => true,
+            (Ending::Undone, Some(key)) => self.is_of_maker(key, link, id),
+            (Ending::Undone, None) => false,
+        };
+        if let Some(key) = key.filter(|_| goes)
+            && !self.is_held(&key)
+        {
+            self.forget_pattern(&key, &mut entries);
+        }
+        for (index, fresh) in binding.sources.iter().filter_map(|source| Some((source.subscription?, source.fresh))) {
             self.leave(index, link, id);
-            if delete && self.subscriptions.get(index).is_some_and(|serving| serving.sub.members.is_empty()) {
+            let goes = goes && (fresh || ending == Ending::Deleted);
+            if goes && self.subscriptions.get(index).is_some_and(|serving| serving.sub.members.is_empty()) {
                 if let Some((log, end)) = self.remove_subscription(index) {
                     entries.add(log, end);
                 }
@@ -564,7 +616,7 @@ impl Core {
     /// Ends everything that a link subscribes to on this shard.
     pub(super) fn detach_link(&mut self, link: LinkIndex) {
         while let Some(id) = self.links[link].bindings.last().map(|binding| binding.id) {
-            self.unbind(link, id, false);
+            self.unbind(link, id, Ending::Left);
         }
         self.forget_confirmations(self.links[link].conn);
     }

@@ -100,7 +100,11 @@ impl Shape {
             plant,
         };
         shape.troubles = roll_troubles(dice, &shape);
-        // After everything that was there before it, so that older seeds mean what they meant.
+        // Rolled last: the other worlds are what they were before there were travellers.
+        if dice.chance(250) {
+            roll_travellers(dice, &mut shape);
+        }
+        // Last of all, for the same reason.
         shape.through_max = *dice.pick(&[0, 8 * 1024, THROUGH_MAX]);
         shape
     }
@@ -228,6 +232,37 @@ fn roll_publisher(dice: &mut Dice, number: usize, topics: &[TopicName], logged: 
     }
 }
 
+/// Topics that come late, and durable subscribers to all of them by pattern, who are away half of the time.
+fn roll_travellers(dice: &mut Dice, shape: &mut Shape) {
+    let first = shape.topics.len();
+    let late = (0..dice.between(2, 10)).map(|nth| format!("orders.late.{nth}"));
+    shape.topics.extend(late.map(|name| TopicName::parse(name.as_bytes()).expect("a valid name")));
+    let topics: Vec<TopicId> = (first..shape.topics.len()).map(|nth| TopicId(nth as u16)).collect();
+    let pattern: &[u8] = *dice.pick(&[&b">"[..], b"orders.>", b"orders.late.*", b"*.late.*"]);
+    let seldom = roll_publisher(dice, shape.publishers.len(), &shape.topics, shape.fsync.is_some());
+    shape.publishers.push(PublisherPlan {
+        topics,
+        // Version 1 names a topic when it publishes to it.
+        version: if dice.chance(700) { 1 } else { seldom.version },
+        qos1_per_mille: *dice.pick(&[1000, 500]),
+        messages: dice.between(5, 60) as u32,
+        pause_max_us: *dice.pick(&[20_000, 100_000]),
+        ..seldom
+    });
+    let number = shape.subscribers.len() as u64;
+    let traveller = SubscriberPlan {
+        version: 2,
+        pattern: pattern.to_vec(),
+        name: format!("traveller-{number}"),
+        qos: Qos::AtLeastOnce,
+        dead_letter: Vec::new(),
+        leaves_per_mille: *dice.pick(&[20, 100, 300]),
+        ..roll_subscriber(dice, number, &shape.topics)
+    };
+    let members = if traveller.shared { dice.between(1, 2) } else { 1 };
+    shape.subscribers.extend((0..members).map(|_| traveller.clone()));
+}
+
 fn roll_subscribers(dice: &mut Dice, topics: &[TopicName]) -> Vec<SubscriberPlan> {
     let mut subscribers = Vec::new();
     for number in 0..dice.between(1, 4) {
@@ -262,6 +297,7 @@ fn roll_subscriber(dice: &mut Dice, number: u64, topics: &[TopicName]) -> Subscr
         refuses_per_mille: *dice.pick(&[0, 50, 300]),
         forgets_per_mille: *dice.pick(&[0, 50, 300]),
         unsubscribes_per_mille: *dice.pick(&[0, 0, 0, 5]),
+        leaves_per_mille: 0,
         dawdles_max_us: *dice.pick(&[10, 1000, 50_000]),
     }
 }

@@ -5,13 +5,15 @@
 //! - partition: topic, `u32` number, `u64` time to live in ms.
 //! - subscription: `u32` partition, `u8` mode, `u8` flags (1: retries are bounded, 2: has a dead letter topic, 4: a
 //!   version 1 session), `u16` retries, `u32` retry delay in ms, `u64` start, `i64` created at, name, dead letter topic.
+//! - pattern: `u8` mode, `u8` flags (1 and 2, as of a subscription), `u16` retries, `u32` retry delay in ms, `i64`
+//!   created at, dead letter topic, and then as a pattern that was deleted: name, pattern.
 //! - ranges of a cursor: `u32` how many, then for each `u64` from and `u64` to, half open, sorted, apart.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::entry::{PartitionMeta, SubscriptionMeta};
+use super::entry::{PartitionMeta, PatternKey, PatternMeta, SubscriptionMeta};
 use super::take::{Take, put_text};
-use crate::model::{Offset, PartitionId, SubscriptionMode, Timestamp, TopicName};
+use crate::model::{Offset, PartitionId, Pattern, SubscriptionMode, Timestamp, TopicName};
 
 const BOUNDED: u8 = 1;
 const DEAD_LETTER: u8 = 2;
@@ -50,6 +52,33 @@ pub(super) fn put_subscription(out: &mut BytesMut, meta: &SubscriptionMeta) {
     put_text(out, meta.dead_letter.as_ref().map_or("", TopicName::as_str));
 }
 
+pub(super) fn pattern(out: &mut BytesMut, key: &PatternKey, meta: &PatternMeta) -> Bytes {
+    put_pattern(out, key, meta);
+    out.split().freeze()
+}
+
+pub(super) fn put_pattern(out: &mut BytesMut, key: &PatternKey, meta: &PatternMeta) {
+    let bounded = if meta.max_retries.is_some() { BOUNDED } else { 0 };
+    let buries = if meta.dead_letter.is_some() { DEAD_LETTER } else { 0 };
+    out.put_u8(meta.mode as u8);
+    out.put_u8(bounded | buries);
+    out.put_u16_le(meta.max_retries.unwrap_or(0));
+    out.put_u32_le(meta.retry_delay_ms);
+    out.put_i64_le(meta.created_at.0);
+    put_text(out, meta.dead_letter.as_ref().map_or("", TopicName::as_str));
+    put_pattern_key(out, key);
+}
+
+pub(super) fn pattern_key(out: &mut BytesMut, key: &PatternKey) -> Bytes {
+    put_pattern_key(out, key);
+    out.split().freeze()
+}
+
+fn put_pattern_key(out: &mut BytesMut, key: &PatternKey) {
+    put_text(out, &key.name);
+    put_text(out, key.pattern.as_str());
+}
+
 pub(super) fn ranges(out: &mut BytesMut, ranges: &[(Offset, Offset)]) -> Bytes {
     put_ranges(out, ranges);
     out.split().freeze()
@@ -71,6 +100,14 @@ pub(super) fn take_subscription(body: &[u8]) -> Option<SubscriptionMeta> {
     whole(body, subscription_from)
 }
 
+pub(super) fn take_pattern(body: &[u8]) -> Option<(PatternKey, PatternMeta)> {
+    whole(body, pattern_from)
+}
+
+pub(super) fn take_pattern_key(body: &[u8]) -> Option<PatternKey> {
+    whole(body, pattern_key_from)
+}
+
 pub(super) fn take_ranges(body: &[u8], floor: Offset) -> Option<Vec<(Offset, Offset)>> {
     whole(body, |take| ranges_from(take, floor))
 }
@@ -82,22 +119,14 @@ pub(super) fn partition_from(take: &mut Take<'_>) -> Option<PartitionMeta> {
 
 pub(super) fn subscription_from(take: &mut Take<'_>) -> Option<SubscriptionMeta> {
     let partition = PartitionId(take.u32()?);
-    let mode = match take.u8()? {
-        0 => SubscriptionMode::Exclusive,
-        1 => SubscriptionMode::Shared,
-        _ => return None,
-    };
+    let mode = mode_from(take)?;
     let flags = take.u8()?;
     let max_retries = take.u16()?;
     let retry_delay_ms = take.u32()?;
     let start = Offset(take.u64()?);
     let created_at = Timestamp(take.i64()?);
     let name = take.text()?.to_owned();
-    let dead_letter = take.text()?;
-    let dead_letter = match flags & DEAD_LETTER != 0 {
-        true => Some(TopicName::parse(dead_letter.as_bytes()).ok()?),
-        false => None,
-    };
+    let dead_letter = dead_letter_from(take, flags)?;
     Some(SubscriptionMeta {
         partition,
         name,
@@ -109,6 +138,40 @@ pub(super) fn subscription_from(take: &mut Take<'_>) -> Option<SubscriptionMeta>
         session: flags & SESSION != 0,
         created_at,
     })
+}
+
+fn mode_from(take: &mut Take<'_>) -> Option<SubscriptionMode> {
+    match take.u8()? {
+        0 => Some(SubscriptionMode::Exclusive),
+        1 => Some(SubscriptionMode::Shared),
+        _ => None,
+    }
+}
+
+/// `None` where there is nothing sound, `Some(None)` where there is none.
+fn dead_letter_from(take: &mut Take<'_>, flags: u8) -> Option<Option<TopicName>> {
+    let topic = take.text()?;
+    match flags & DEAD_LETTER != 0 {
+        true => Some(Some(TopicName::parse(topic.as_bytes()).ok()?)),
+        false => Some(None),
+    }
+}
+
+pub(super) fn pattern_from(take: &mut Take<'_>) -> Option<(PatternKey, PatternMeta)> {
+    let mode = mode_from(take)?;
+    let flags = take.u8()?;
+    let max_retries = take.u16()?;
+    let retry_delay_ms = take.u32()?;
+    let created_at = Timestamp(take.i64()?);
+    let dead_letter = dead_letter_from(take, flags)?;
+    let max_retries = (flags & BOUNDED != 0).then_some(max_retries);
+    let meta = PatternMeta { mode, retry_delay_ms, max_retries, dead_letter, created_at };
+    Some((pattern_key_from(take)?, meta))
+}
+
+fn pattern_key_from(take: &mut Take<'_>) -> Option<PatternKey> {
+    let name = take.text()?.to_owned();
+    Some(PatternKey { name, pattern: Pattern::parse(take.text()?.as_bytes()).ok()? })
 }
 
 pub(super) fn ranges_from(take: &mut Take<'_>, floor: Offset) -> Option<Vec<(Offset, Offset)>> {

@@ -1,8 +1,8 @@
-//! What a log has been told to remember: partitions, subscriptions, cursors, what producers sent last.
+//! What a log has been told to remember: partitions, subscriptions, cursors, patterns, what producers sent last.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::entry::{Entry, PartitionMeta, SubscriptionMeta};
+use super::entry::{Entry, PartitionMeta, PatternKey, PatternMeta, SubscriptionMeta};
 use crate::model::record_batch::{self, BatchHeader, Producer};
 use crate::model::{Offset, PartitionId, SubscriptionId};
 
@@ -11,6 +11,8 @@ use crate::model::{Offset, PartitionId, SubscriptionId};
 pub struct Catalog {
     pub partitions: BTreeMap<PartitionId, PartitionState>,
     pub subscriptions: BTreeMap<SubscriptionId, SubscriptionState>,
+    /// Durable subscriptions to patterns: partitions that are made later begin with cursors of those they match.
+    pub patterns: BTreeMap<PatternKey, PatternMeta>,
     pub(super) producers: BTreeMap<(PartitionId, i64), ProducerState>,
     pub(super) next_partition: u32,
     pub(super) next_subscription: u32,
@@ -85,6 +87,11 @@ impl Catalog {
                 }
                 None => false,
             },
+            Entry::Pattern { key, meta } => {
+                self.patterns.insert(key.clone(), meta.clone());
+                true
+            }
+            Entry::PatternDeleted { key } => self.patterns.remove(key).is_some(),
         }
     }
 

@@ -5,7 +5,7 @@
 //! | bytes | field                                                                                        |
 //! |------:|----------------------------------------------------------------------------------------------|
 //! |     8 | `BLIPCHK` and a zero byte                                                                     |
-//! |     4 | format version, 1                                                                            |
+//! |     4 | format version, 2; 1 is read too, and ends before the patterns                               |
 //! |     4 | CRC-32C of everything after this field                                                       |
 //! |     2 | log                                                                                          |
 //! |     1 | flags: 1 the clean mark: the log was closed, nothing comes after                             |
@@ -23,6 +23,7 @@
 //! |       | n x subscription: `u32` id, `u64` floor, body of a subscription entry, body of a cursor entry |
 //! |       | n x producer: `u32` partition, `i64` id, `i16` epoch, n x (`i32` sequence, `u32` count, `u64` base) |
 //! |       | n x partition's runs: `u32` id, n x (`u64` base, `u64` next, `u64` lsn, `u32` span, `u64` bytes, `i64` last appended at) |
+//! |       | n x pattern subscription: body of a pattern entry                                            |
 
 use std::collections::BTreeMap;
 
@@ -32,11 +33,15 @@ use super::body;
 use super::catalog::{Catalog, PartitionState, ProducerBatch, ProducerState, SubscriptionState};
 use super::entry::BLOCK;
 use super::index::{Index, Run};
-use super::segment::FORMAT_VERSION;
 use super::take::Take;
 use crate::model::{LogId, Lsn, Offset, PartitionId, SubscriptionId, Timestamp};
 
 const MAGIC: &[u8; 8] = b"BLIPCHK\0";
+/// The version of the checkpoints that this code writes. A log goes on behind a checkpoint of it, so it also says which
+/// kinds of entries there may be.
+pub(super) const CHECKPOINT_VERSION: u32 = 2;
+/// Without patterns, and behind it no entries of them.
+const WITHOUT_PATTERNS: u32 = 1;
 const CLEAN: u8 = 1;
 const AT_BODY: usize = 16;
 
@@ -84,12 +89,13 @@ impl Snapshot<'_> {
     pub(super) fn encode(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(4096);
         out.put_slice(MAGIC);
-        out.put_u32_le(FORMAT_VERSION);
+        out.put_u32_le(CHECKPOINT_VERSION);
         out.put_u32_le(0);
         self.put_position(&mut out);
         put_lsns(&mut out, self.segments, self.holes);
         put_catalog(&mut out, self.catalog);
         put_index(&mut out, self.index);
+        put_patterns(&mut out, self.catalog);
         let crc = crc32c::crc32c(&out[AT_BODY..]);
         out[12..AT_BODY].copy_from_slice(&crc.to_le_bytes());
         out.freeze()
@@ -168,6 +174,11 @@ fn put_index(out: &mut BytesMut, index: &Index) {
     }
 }
 
+fn put_patterns(out: &mut BytesMut, catalog: &Catalog) {
+    put_count(out, catalog.patterns.len());
+    catalog.patterns.iter().for_each(|(key, meta)| body::put_pattern(out, key, meta));
+}
+
 impl Checkpoint {
     pub(super) fn decode(bytes: &[u8]) -> Result<Checkpoint, NotACheckpoint> {
         const BAD: NotACheckpoint = NotACheckpoint::Bad("the checkpoint is cut short");
@@ -176,18 +187,18 @@ impl Checkpoint {
             return Err(NotACheckpoint::Bad("the checkpoint file is not one"));
         }
         let version = take.u32().ok_or(BAD)?;
-        if version != FORMAT_VERSION {
+        if version != CHECKPOINT_VERSION && version != WITHOUT_PATTERNS {
             return Err(NotACheckpoint::Version(version));
         }
         if take.u32().ok_or(BAD)? != crc32c::crc32c(&bytes[AT_BODY..]) {
             return Err(NotACheckpoint::Bad("the checkpoint's checksum does not match"));
         }
-        let checkpoint = take_checkpoint(&mut take).filter(|_| take.is_empty());
+        let checkpoint = take_checkpoint(&mut take, version).filter(|_| take.is_empty());
         checkpoint.ok_or(NotACheckpoint::Bad("the checkpoint's checksum matches and its contents make no sense"))
     }
 }
 
-fn take_checkpoint(take: &mut Take<'_>) -> Option<Checkpoint> {
+fn take_checkpoint(take: &mut Take<'_>, version: u32) -> Option<Checkpoint> {
     let log = LogId(take.u16()?);
     let clean = take.u8()? & CLEAN != 0;
     take.u8()?;
@@ -207,6 +218,9 @@ fn take_checkpoint(take: &mut Take<'_>) -> Option<Checkpoint> {
     catalog.next_partition = next_partition;
     catalog.next_subscription = next_subscription;
     let index = take_index(take, segment_size, end)?;
+    if version != WITHOUT_PATTERNS {
+        catalog.patterns = take_many(take, 22, body::pattern_from)?.into_iter().collect();
+    }
     Some(Checkpoint { log, clean, epoch, segment_size, end, last, next, segments, holes, catalog, index })
 }
 
@@ -269,8 +283,8 @@ mod tests {
 
     use super::*;
     use crate::model::record_batch::{BatchBuilder, Producer};
-    use crate::model::{SubscriptionMode, TopicName};
-    use crate::wal::entry::{Entry, PartitionMeta, SubscriptionMeta};
+    use crate::model::{Pattern, SubscriptionMode, TopicName};
+    use crate::wal::entry::{Entry, PartitionMeta, PatternKey, PatternMeta, SubscriptionMeta};
     use crate::wal::index::Indexed;
 
     fn catalog() -> Catalog {
@@ -297,6 +311,12 @@ mod tests {
         let id = SubscriptionId(2);
         catalog.fold(&Entry::Subscription { id, meta });
         catalog.fold(&Entry::Cursor { id, floor: Offset(0), above: vec![(Offset(1), Offset(3))] });
+        for pattern in ["orders.>", "a.*"] {
+            let key = PatternKey { name: "billing".into(), pattern: Pattern::parse(pattern.as_bytes()).unwrap() };
+            let (mode, created_at) = (SubscriptionMode::Shared, Timestamp(9));
+            let meta = PatternMeta { mode, retry_delay_ms: 1, max_retries: None, dead_letter: None, created_at };
+            catalog.fold(&Entry::Pattern { key, meta });
+        }
         catalog
     }
 
@@ -340,6 +360,18 @@ mod tests {
     }
 
     #[test]
+    fn a_checkpoint_of_version_1_has_no_patterns_and_all_the_rest() {
+        let mut before = checkpoint();
+        before.catalog.patterns.clear();
+        let mut bytes = encode(&before).to_vec();
+        bytes.truncate(bytes.len() - 4);
+        bytes[8..12].copy_from_slice(&WITHOUT_PATTERNS.to_le_bytes());
+        let crc = crc32c::crc32c(&bytes[AT_BODY..]);
+        bytes[12..AT_BODY].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(Checkpoint::decode(&bytes), Ok(before));
+    }
+
+    #[test]
     fn a_checkpoint_cut_anywhere_is_refused() {
         let bytes = encode(&checkpoint());
         assert!((0..bytes.len()).all(|cut| Checkpoint::decode(&bytes[..cut]).is_err()));
@@ -358,13 +390,13 @@ mod tests {
     proptest! {
         #[test]
         fn contents_of_random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), cut in 0usize..400) {
-            let _ = take_checkpoint(&mut Take::new(&bytes));
+            let _ = take_checkpoint(&mut Take::new(&bytes), CHECKPOINT_VERSION);
             let mut whole = encode(&checkpoint()).to_vec();
             let at = AT_BODY + cut % (whole.len() - AT_BODY);
             for (byte, noise) in whole[at..].iter_mut().zip(&bytes) {
                 *byte ^= noise;
             }
-            let _ = take_checkpoint(&mut Take::new(&whole[AT_BODY..]));
+            let _ = take_checkpoint(&mut Take::new(&whole[AT_BODY..]), CHECKPOINT_VERSION);
         }
     }
 }

@@ -287,9 +287,9 @@ fn a_damaged_checkpoint_is_corruption_and_one_of_another_version_is_never_guesse
     assert!(refused(&device, RecoveryMode::Refuse).what.contains("checkpoint's checksum"));
     assert_eq!(check_prefix(&mut back(device.clone(), RecoveryMode::Skip), &sent, &[P]), 5);
     let mut newer = whole;
-    newer[8] = 2;
+    newer[8] = 3;
     device.checkpoint = Some(newer.into());
-    MODES.iter().for_each(|mode| assert!(refused(&device, *mode).what.contains("format version 2")));
+    MODES.iter().for_each(|mode| assert!(refused(&device, *mode).what.contains("format version 3")));
 }
 
 #[test]

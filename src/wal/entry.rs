@@ -10,10 +10,10 @@
 //! |  8 |     8 | LSN: the entry's own address. Found elsewhere, it is not an entry                              |
 //! | 16 |     8 | synced: everything before this LSN was durable when the entry was written                     |
 //! | 24 |     4 | epoch: one more at every start of the log. Smaller than an earlier entry's: not an entry      |
-//! | 28 |     1 | kind                                                                                         |
+//! | 28 |     1 | kind: see [`Kind`]                                                                           |
 //! | 29 |     1 | flags: 1 last of its group (the next group starts at the next block), 2 moved by cleaning     |
 //! | 30 |     2 | zero                                                                                         |
-//! | 32 |     4 | partition, or subscription                                                                   |
+//! | 32 |     4 | partition, or subscription; of a pattern subscription 0: its name and pattern tell it        |
 //! | 36 |     4 | batch: count of records; otherwise CRC-32C of the body                                        |
 //! | 40 |     8 | batch: base offset; partition start: start; cursor: floor                                     |
 //! | 48 |     8 | batch: appended at, ms                                                                       |
@@ -22,7 +22,9 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::body;
-use crate::model::{Lsn, Offset, PartitionId, SubscriptionId, SubscriptionMode, Timestamp, TopicName, record_batch};
+use crate::model::{
+    Lsn, Offset, PartitionId, Pattern, SubscriptionId, SubscriptionMode, Timestamp, TopicName, record_batch,
+};
 
 /// Bytes of an entry's header.
 pub const ENTRY_HEADER: usize = 64;
@@ -69,6 +71,15 @@ pub enum Entry {
         floor: Offset,
         above: Vec<(Offset, Offset)>,
     },
+    /// A durable subscription to a pattern was made, or its settings changed. Every log has it: a partition that is
+    /// made later, and matches, begins with a cursor of it.
+    Pattern {
+        key: PatternKey,
+        meta: PatternMeta,
+    },
+    PatternDeleted {
+        key: PatternKey,
+    },
 }
 
 /// What is remembered of a partition beside its records.
@@ -100,7 +111,28 @@ pub struct SubscriptionMeta {
     pub created_at: Timestamp,
 }
 
-/// What an entry is, as its header says.
+/// What makes two durable pattern subscriptions the same. In each partition their cursors are known by the name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PatternKey {
+    pub name: String,
+    pub pattern: Pattern,
+}
+
+/// What is remembered of a durable pattern subscription: the settings of cursors that are made for it. Where it began
+/// is not among them: in a partition that comes later it begins at the first record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PatternMeta {
+    pub mode: SubscriptionMode,
+    /// Zero: the broker's default.
+    pub retry_delay_ms: u32,
+    /// `None`: the broker's default.
+    pub max_retries: Option<u16>,
+    pub dead_letter: Option<TopicName>,
+    pub created_at: Timestamp,
+}
+
+/// What an entry is, as its header says. A program that does not know a kind does not read the log: a kind that is
+/// added raises the checkpoint's version, and every run of a program begins with a checkpoint of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
@@ -113,6 +145,9 @@ pub enum Kind {
     Cursor = 7,
     /// The log goes on in the next segment.
     End = 8,
+    /// Since checkpoints of version 2, as the next.
+    Pattern = 9,
+    PatternDeleted = 10,
 }
 
 /// The last entry of its group: the next group starts at the next block.
@@ -303,6 +338,8 @@ impl Kind {
             6 => Kind::SubscriptionDeleted,
             7 => Kind::Cursor,
             8 => Kind::End,
+            9 => Kind::Pattern,
+            10 => Kind::PatternDeleted,
             _ => return None,
         })
     }
@@ -327,6 +364,10 @@ impl Entry {
             Entry::SubscriptionDeleted { id } => with_body(blank(Kind::SubscriptionDeleted, id.0), Bytes::new()),
             Entry::Cursor { id, floor, above } => {
                 with_body(Header { base: floor, ..blank(Kind::Cursor, id.0) }, body::ranges(scratch, &above))
+            }
+            Entry::Pattern { key, meta } => with_body(blank(Kind::Pattern, 0), body::pattern(scratch, &key, &meta)),
+            Entry::PatternDeleted { key } => {
+                with_body(blank(Kind::PatternDeleted, 0), body::pattern_key(scratch, &key))
             }
         }
     }
@@ -358,6 +399,13 @@ impl Entry {
                 floor: header.base,
                 above: body::take_ranges(body.chunk(), header.base).ok_or(MALFORMED)?,
             },
+            Kind::Pattern => {
+                let (key, meta) = body::take_pattern(body.chunk()).ok_or(MALFORMED)?;
+                Entry::Pattern { key, meta }
+            }
+            Kind::PatternDeleted => {
+                Entry::PatternDeleted { key: body::take_pattern_key(body.chunk()).ok_or(MALFORMED)? }
+            }
             Kind::End => return Ok(None),
         }))
     }
@@ -423,6 +471,21 @@ mod tests {
         Entry::Subscription { id: SubscriptionId(9), meta }
     }
 
+    fn pattern(name: &str, dead_letter: Option<&str>, max_retries: Option<u16>) -> Entry {
+        let meta = PatternMeta {
+            mode: SubscriptionMode::Shared,
+            retry_delay_ms: 250,
+            max_retries,
+            dead_letter: dead_letter.map(|topic| TopicName::parse(topic.as_bytes()).unwrap()),
+            created_at: Timestamp(1_700_000_000_000),
+        };
+        Entry::Pattern { key: key(name), meta }
+    }
+
+    fn key(name: &str) -> PatternKey {
+        PatternKey { name: name.into(), pattern: Pattern::parse(b"orders.*.>").unwrap() }
+    }
+
     fn all() -> Vec<Entry> {
         let meta = PartitionMeta { topic: TopicName::parse(b"orders.eu").unwrap(), number: 3, ttl_ms: 60_000 };
         let (id, subscriber) = (PartitionId(5), SubscriptionId(9));
@@ -437,6 +500,9 @@ mod tests {
             Entry::SubscriptionDeleted { id: subscriber },
             Entry::Cursor { id: subscriber, floor: Offset(10), above },
             Entry::Cursor { id: subscriber, floor: Offset(10), above: Vec::new() },
+            pattern("billing", None, None),
+            pattern("billing", Some("orders.dead"), Some(0)),
+            Entry::PatternDeleted { key: key("billing") },
         ]
     }
 
@@ -512,7 +578,7 @@ mod tests {
 
         #[test]
         fn random_bytes_that_claim_their_place_are_never_an_entry(
-            mut bytes in prop::collection::vec(any::<u8>(), 64..400), kind in 0u8..10,
+            mut bytes in prop::collection::vec(any::<u8>(), 64..400), kind in 0u8..12,
         ) {
             bytes[AT_LSN..16].copy_from_slice(&AT.0.to_le_bytes());
             bytes[AT_KIND] = kind;
@@ -523,6 +589,8 @@ mod tests {
         fn bodies_of_random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = body::take_partition(&bytes);
             let _ = body::take_subscription(&bytes);
+            let _ = body::take_pattern(&bytes);
+            let _ = body::take_pattern_key(&bytes);
             let _ = body::take_ranges(&bytes, Offset(3));
         }
     }

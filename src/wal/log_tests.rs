@@ -2,12 +2,12 @@
 
 use super::action::{LogAction, LogEvent, LogFailure, ReadFor};
 use super::crash_tests::{SEGMENT, Story, check_prefix, options};
-use super::entry::{Entry, SubscriptionMeta};
+use super::entry::{Entry, PatternKey, PatternMeta, SubscriptionMeta};
 use super::log::{LogOptions, LogState};
 use super::test_device::{Bench, Device, failed};
 use crate::model::record_batch::{self, BatchBuilder, Producer};
 use crate::model::{
-    FsyncPolicy, Instant, Lsn, Offset, PartitionId, SubscriptionId, SubscriptionMode, Timestamp, TopicName,
+    FsyncPolicy, Instant, Lsn, Offset, PartitionId, Pattern, SubscriptionId, SubscriptionMode, Timestamp, TopicName,
 };
 use crate::wal::{ProducerCheck, Timing};
 
@@ -287,6 +287,48 @@ fn time_is_found_sparsely_and_never_too_late() {
     }
     let late = Timestamp(story.bench.now.timestamp().0 + 1);
     assert_eq!(story.bench.log.offset_at(P, late), Offset(60));
+}
+
+fn pattern(name: &str, pattern: &str) -> (PatternKey, PatternMeta) {
+    let key = PatternKey { name: name.into(), pattern: Pattern::parse(pattern.as_bytes()).unwrap() };
+    let dead_letter = Some(TopicName::parse(b"dead").unwrap());
+    let (mode, created_at) = (SubscriptionMode::Exclusive, Timestamp(5));
+    (key, PatternMeta { mode, retry_delay_ms: 7, max_retries: Some(0), dead_letter, created_at })
+}
+
+#[test]
+fn patterns_come_back_from_entries_and_from_a_checkpoint_until_they_are_deleted() {
+    let mut story = story(options(FsyncPolicy::Always));
+    let now = story.bench.now;
+    let (all, some) = (pattern("billing", "orders.>"), pattern("billing", "orders.*"));
+    for (key, meta) in [all.clone(), some.clone()] {
+        story.bench.log.append(now, Entry::Pattern { key, meta });
+    }
+    let changed = PatternMeta { retry_delay_ms: 8, ..all.1.clone() };
+    story.bench.log.append(now, Entry::Pattern { key: all.0.clone(), meta: changed.clone() });
+    story.bench.settle();
+    let known = [(all.0.clone(), changed), some.clone()].into();
+    for restart in ["the entries", "the checkpoint of the start before"] {
+        story = restarted(story);
+        story.bench.settle();
+        assert_eq!(story.bench.log.catalog().patterns, known, "{restart}");
+    }
+    // The segments that had the entries go: what they said is in the checkpoints that follow.
+    filled(&mut story, 120, 3000);
+    story.bench.log.set_live_from(P, Offset(120));
+    filled(&mut story, 30, 3000);
+    assert!(!story.bench.device.segments.contains_key(&Lsn(0)));
+    story = restarted(story);
+    story.bench.settle();
+    assert_eq!(story.bench.log.catalog().patterns, known);
+
+    story.bench.log.append(now, Entry::PatternDeleted { key: all.0 });
+    story.bench.settle();
+    for _ in 0..2 {
+        story = restarted(story);
+        story.bench.settle();
+        assert_eq!(story.bench.log.catalog().patterns, [some.clone()].into());
+    }
 }
 
 #[test]

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::catalog::Catalog;
-use super::checkpoint::{Checkpoint, NotACheckpoint};
+use super::checkpoint::{CHECKPOINT_VERSION, Checkpoint, NotACheckpoint};
 use super::entry::{BLOCK, Entry, Header, Kind, NotAnEntry, claimed_epoch, claims};
 use super::group_commit::{next_group, segment_of};
 use super::index::{Index, Indexed};
@@ -230,7 +230,9 @@ impl Recovery {
                 self.checkpoint = Some(checkpoint);
             }
             Ok(other) => self.fail(Lsn::ZERO, format!("the checkpoint is that of log {}", other.log)),
-            Err(NotACheckpoint::Version(version)) => self.fail(Lsn::ZERO, unknown_version("checkpoint", version)),
+            Err(NotACheckpoint::Version(version)) => {
+                self.fail(Lsn::ZERO, unknown_version("checkpoint", version, CHECKPOINT_VERSION))
+            }
             Err(NotACheckpoint::Bad(what)) => self.corrupt(Lsn::ZERO, what),
         }
     }
@@ -338,7 +340,9 @@ impl Recovery {
             Ok(header) if header.log != self.log => Some("the segment belongs to another log"),
             Ok(header) if header.size != self.size => Some("the segment's size is not that of the log's segments"),
             Ok(_) => None,
-            Err(NotASegment::Version(version)) => return self.fail(first, unknown_version("segment", version)),
+            Err(NotASegment::Version(version)) => {
+                return self.fail(first, unknown_version("segment", version, FORMAT_VERSION));
+            }
             Err(NotASegment::Bad(what)) => Some(what),
         };
         self.files.get_mut(&first).expect("its header was asked for").bad = bad;
@@ -743,6 +747,6 @@ fn records_of(header: &Header) -> u64 {
     if header.kind == Kind::Batch { header.count.into() } else { 0 }
 }
 
-fn unknown_version(what: &str, version: u32) -> String {
-    format!("the {what} has format version {version}; this program knows version {FORMAT_VERSION}")
+fn unknown_version(what: &str, version: u32, known: u32) -> String {
+    format!("the {what} has format version {version}; this program knows version {known}")
 }

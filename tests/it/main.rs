@@ -19,6 +19,7 @@ mod metrics;
 mod network;
 mod overload;
 mod pages;
+mod patterns;
 mod power;
 mod recovery_modes;
 mod redelivery;

@@ -96,6 +96,8 @@ struct Messages {
 enum Subscriptions {
     /// List subscriptions, of one topic or of all
     List { topic: Option<String> },
+    /// List durable subscriptions to patterns
+    Patterns,
     /// Show one subscription
     Show { topic: String, name: String },
     /// Move a subscription
@@ -107,6 +109,9 @@ enum Subscriptions {
         to: String,
     },
     /// Delete a subscription and its cursor
+    ///
+    /// With a pattern for a topic: the durable subscription to it, with its cursors in all topics. With a topic, the
+    /// durable subscriptions of that name to patterns that it matches get no cursors in new topics any more.
     Delete {
         topic: String,
         name: String,
@@ -231,6 +236,7 @@ fn subscriptions(what: &Subscriptions) -> Result<(Call, Show), Failure> {
         Subscriptions::List { topic: Some(topic) } => {
             (Call::get(format!("/api/v1/topics/{}/subscriptions?", encoded(topic))), Show::List("items"))
         }
+        Subscriptions::Patterns => (Call::get("/api/v1/patterns?"), Show::List("items")),
         Subscriptions::Show { topic, name } => (Call::get(one(topic, name)), Show::Object),
         Subscriptions::Reset { topic, name, to } => {
             (Call::with("POST", one(topic, name) + "/reset", &place(to)?), Show::Object)
@@ -393,11 +399,13 @@ mod tests {
             "messages a --from 5 --limit 7",
             "subscriptions list",
             "subscriptions list a",
+            "subscriptions patterns",
             "subscriptions show a n",
             "subscriptions reset a n --to earliest",
             "subscriptions reset a n --to 5",
             "subscriptions reset a n --to @1700000000000",
             "subscriptions delete a n --force",
+            "subscriptions delete a.> n",
             "connections list",
             "connections close 0:1.2",
             "dead-letters list",

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::model::{Instant, Qos};
 use crate::sim::book::Book;
 use crate::sim::messages::{Message, MessageId, Stage};
-use crate::sim::subs::{Sub, SubId};
+use crate::sim::subs::{Sub, SubId, SubKey};
 
 /// Every record that the log has for sure is given to every subscription that is owed it, until it is settled or every
 /// attempt was made.
@@ -105,6 +105,12 @@ impl Finish {
 
 /// The message came after the subscription began.
 fn came_after(sub: &Sub, message: &Message) -> bool {
+    // What came after the broker's word is owed, also in topics that came after it.
+    let pattern = matches!(sub.key, Some(SubKey::Named { .. })) && sub.wanted.spread;
+    let told = pattern && sub.since.is_some_and(|since| message.handed.is_some_and(|at| at > since));
+    if told {
+        return true;
+    }
     if sub.wanted.version == 1 {
         return sub.since.is_some_and(|since| message.handed.is_some_and(|at| at > since));
     }

@@ -148,7 +148,9 @@ fn subscribed(book: &mut Book, now: Instant, id: SubId, said: Option<Subscribed>
             source.start = Some(said.next_offset);
         }
     }
-    if sub.wanted.topics.len() == 1 {
-        sub.uncertain = false;
+    // Of a pattern's topics nobody is told where they begin: it shows again.
+    if sub.uncertain && sub.wanted.topics.len() > 1 {
+        sub.sources.values_mut().for_each(|source| source.start = None);
     }
+    sub.uncertain = false;
 }

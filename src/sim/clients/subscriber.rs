@@ -34,6 +34,8 @@ pub struct SubscriberPlan {
     pub forgets_per_mille: u32,
     /// Turns in which it ends its subscription, and deletes it unless it is shared.
     pub unsubscribes_per_mille: u32,
+    /// Turns in which it goes away for a while; what is durable stays.
+    pub leaves_per_mille: u32,
     /// Longest time it takes over a delivery.
     pub dawdles_max_us: u64,
 }
@@ -121,13 +123,20 @@ impl Subscriber {
                 self.poll(line, hands.now, number);
             }
         } else if !hands.calm && dice.chance(self.plan.unsubscribes_per_mille) {
-            let correlation = line.next_correlation();
             // A shared subscription goes with its last member, and who is the last is for the shards to find out.
-            command::unsubscribe(&mut line.out, correlation, number, !self.plan.shared);
-            self.number = None;
-            self.later.clear();
+            self.end(line, number, !self.plan.shared);
             self.ask_again = hands.now.plus_ms(dice.between(0, 50));
+        } else if !hands.calm && self.plan.leaves_per_mille > 0 && dice.chance(self.plan.leaves_per_mille) {
+            self.end(line, number, false);
+            self.ask_again = hands.now.plus_ms(dice.between(0, 300));
         }
+    }
+
+    fn end(&mut self, line: &mut Line, number: u64, delete: bool) {
+        let correlation = line.next_correlation();
+        command::unsubscribe(&mut line.out, correlation, number, delete);
+        self.number = None;
+        self.later.clear();
     }
 
     fn poll(&mut self, line: &mut Line, now: Instant, number: u64) {

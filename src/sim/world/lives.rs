@@ -156,12 +156,12 @@ impl World {
     }
 
     /// Under a policy that may lose something, it may be a subscription: one that was told of when, or after, the
-    /// oldest group was given to a device that had not become durable. Of a pattern's topics nobody is told.
+    /// oldest group was given to a device that had not become durable.
     fn doubt_subscriptions(&mut self, exposed: Option<Instant>) {
         let volatile = self.shape.fsync.is_none();
         let exposed = exposed.filter(|_| self.shape.fsync != Some(FsyncPolicy::Always));
         for sub in self.book.subs.iter_mut() {
-            let recent = |since| sub.wanted.topics.len() > 1 || sub.since.is_none_or(|told| told >= since);
+            let recent = |since| sub.since.is_none_or(|told| told >= since);
             sub.uncertain |= exposed.is_some_and(recent) || self.rotten;
             sub.alive &= !volatile;
         }

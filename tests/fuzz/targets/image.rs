@@ -5,11 +5,13 @@ use std::sync::OnceLock;
 
 use blipmq::model::record_batch::BatchBuilder;
 use blipmq::model::{
-    FsyncPolicy, Instant, LogId, Lsn, Offset, PartitionId, RecoveryMode, SubscriptionId, SubscriptionMode, Timestamp,
-    TopicName,
+    FsyncPolicy, Instant, LogId, Lsn, Offset, PartitionId, Pattern, RecoveryMode, SubscriptionId, SubscriptionMode,
+    Timestamp, TopicName,
 };
 use blipmq::wal::check::{Outcome, recover};
-use blipmq::wal::{Entry, Log, LogAction, LogOptions, PartitionMeta, Recovered, SubscriptionMeta, THROUGH_MAX};
+use blipmq::wal::{
+    Entry, Log, LogAction, LogOptions, PartitionMeta, PatternKey, PatternMeta, Recovered, SubscriptionMeta, THROUGH_MAX,
+};
 use bytes::Bytes;
 
 use super::device::Device;
@@ -55,7 +57,7 @@ fn settle(log: &mut Log, device: &mut Device) {
     }
 }
 
-/// Two partitions, a subscription with a cursor, batches of all sizes in several segments.
+/// Two partitions, a subscription with a cursor, one to a pattern, batches of all sizes in several segments.
 fn write() -> Base {
     let mut device = Device::default();
     let mut log = Log::new(options(), Recovered::nothing(SEGMENT));
@@ -68,6 +70,9 @@ fn write() -> Base {
     });
     let id = log.new_subscription_id();
     log.append(NOW, Entry::Subscription { id, meta: subscription(partitions[0]) });
+    for pattern in ["one.>", "*"] {
+        log.append(NOW, pattern_subscription(pattern));
+    }
     for nth in 0..120 {
         append(&mut log, partitions[nth % 2], nth);
         if nth % 10 == 9 {
@@ -95,6 +100,14 @@ fn subscription(partition: PartitionId) -> SubscriptionMeta {
         session: false,
         created_at: Timestamp(0),
     }
+}
+
+fn pattern_subscription(pattern: &str) -> Entry {
+    let pattern = Pattern::parse(pattern.as_bytes()).expect("a plain pattern");
+    let key = PatternKey { name: "reader".into(), pattern };
+    let (mode, created_at) = (SubscriptionMode::Exclusive, Timestamp(0));
+    let meta = PatternMeta { mode, retry_delay_ms: 0, max_retries: Some(3), dead_letter: None, created_at };
+    Entry::Pattern { key, meta }
 }
 
 fn append(log: &mut Log, partition: PartitionId, nth: usize) {
