@@ -437,7 +437,10 @@ fn a_file_cut_behind_its_last_entry_is_told_and_mended_for_good() {
             device.checkpoint = checkpoint;
             device.segments.get_mut(&Lsn(0)).unwrap().truncate(cut as usize);
             let corruption = refused(&device, RecoveryMode::Refuse);
-            assert_eq!((corruption.position, corruption.what.as_str()), (cut / 4096 * 4096, "the segment is cut short"));
+            assert_eq!(
+                (corruption.position, corruption.what.as_str()),
+                (cut / 4096 * 4096, "the segment is cut short")
+            );
             for mode in [RecoveryMode::Truncate, RecoveryMode::Skip] {
                 assert_eq!(mended(&device, mode), all, "cut at {cut}");
             }
