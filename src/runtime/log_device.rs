@@ -17,7 +17,7 @@ use super::segment_file::{Block, SegmentFile, remove, rename, sync_directory};
 use super::shard::Shard;
 use crate::model::{LogId, Lsn};
 use crate::shard::Event;
-use crate::wal::{LogAction, LogEvent, LogFailure};
+use crate::wal::{LogAction, LogEvent, LogFailure, Recovered};
 
 /// How often the log is told how much room there is.
 const SPACE_EVERY: Duration = Duration::from_secs(1);
@@ -182,6 +182,14 @@ impl LogDevice {
         self.close(segment).await;
         remove(&log_folder::segment(&self.folder, segment)).await?;
         sync_directory(&self.folder).await
+    }
+
+    /// Makes what recovery decided last: all that its checkpoint vouches for is synced, then the checkpoint is saved.
+    pub async fn remember(&self, recovered: &Recovered) -> io::Result<()> {
+        for segment in recovered.segments() {
+            self.sync(*segment).await?;
+        }
+        self.save_checkpoint(&recovered.checkpoint(self.log)).await
     }
 
     async fn save_checkpoint(&self, bytes: &[u8]) -> io::Result<()> {

@@ -16,6 +16,10 @@ pub async fn recover(device: &LogDevice, options: LogOptions, mode: RecoveryMode
     let read = read(device, &options, mode).await.map_err(|error| unreadable(device, &error))?;
     let (recovered, report) = read.finish().map_err(|corruption| corrupt(device, &corruption))?;
     tell(&report, started);
+    if !report.corruptions.is_empty() {
+        // A kill before the log's own first checkpoint must not make the next start ask again what was decided here.
+        device.remember(&recovered).await.map_err(|error| forgotten(device, &error))?;
+    }
     Ok(recovered)
 }
 
@@ -35,6 +39,18 @@ fn unreadable(device: &LogDevice, error: &io::Error) -> Failure {
         Exit::DataDirectory,
         format!("log {} in {} cannot be read: {error}", device.id(), device.folder().display()),
         "see to the device or the permissions of the folder, then start again",
+    )
+}
+
+fn forgotten(device: &LogDevice, error: &io::Error) -> Failure {
+    Failure::new(
+        Exit::DataDirectory,
+        format!(
+            "log {} in {}: what was left out cannot be remembered: {error}",
+            device.id(),
+            device.folder().display()
+        ),
+        "make room, or see to the device, then start again",
     )
 }
 

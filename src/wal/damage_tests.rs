@@ -7,7 +7,7 @@ use fastrand::Rng;
 use proptest::prelude::*;
 
 use super::crash_tests::{SEGMENT, Sent, Story, check_prefix, options};
-use super::entry::{BLOCK, Header};
+use super::entry::{BLOCK, Header, Kind};
 use super::scan::next_header;
 use super::segment::SegmentHeader;
 use super::test_device::{Bench, Device};
@@ -418,6 +418,31 @@ fn a_file_cut_anywhere_is_mended_for_good() {
                 assert_eq!(mended(&device, RecoveryMode::Skip), kept, "{segment} cut at {cut}");
                 let truncated = mended(&device, RecoveryMode::Truncate);
                 assert!(kept.starts_with(&truncated), "{segment} cut at {cut}");
+            }
+        }
+    }
+}
+
+/// A segment's last batches may leave blocks behind its end entry that nothing is ever written to.
+#[test]
+fn a_file_cut_behind_its_last_entry_is_told_and_mended_for_good() {
+    let (device, sent) = killed(12, 12_000);
+    let all: Vec<u64> = (0..12).collect();
+    let ends = headers(&device).into_iter().find(|header| header.kind == Kind::End).expect("a segment is full");
+    let first = ends.end().0.next_multiple_of(BLOCK as u64);
+    assert!(first < SEGMENT && sent.last().unwrap().end.0 > SEGMENT, "there is room behind {ends:?}");
+    for cut in (first..SEGMENT).step_by(499) {
+        for checkpoint in [device.checkpoint.clone(), None] {
+            let mut device = device.clone();
+            device.checkpoint = checkpoint;
+            device.segments.get_mut(&Lsn(0)).unwrap().truncate(cut as usize);
+            let corruption = refused(&device, RecoveryMode::Refuse);
+            assert_eq!(
+                (corruption.position, corruption.what.as_str()),
+                (cut / 4096 * 4096, "the segment is cut short")
+            );
+            for mode in [RecoveryMode::Truncate, RecoveryMode::Skip] {
+                assert_eq!(mended(&device, mode), all, "cut at {cut}");
             }
         }
     }

@@ -9,6 +9,7 @@
 //! | valid entries, none of which knows that `P` was synced       | cut, counted | cut, counted | cut, counted   |
 //! | an entry that says `synced > P`: corruption                  | refuse   | cut, told  | left out, told       |
 //! | the end of a file that is not whole: corruption              | refuse   | cut, told  | cut or left out, told |
+//! | the file of a segment that the log has gone past is not whole | refuse  | left out, told | left out, told   |
 //! | a segment of the checkpoint is missing or is not itself       | refuse   | left out, told | left out, told   |
 //! | the last entry that the checkpoint knows is not there        | refuse   | go on, told | go on, told         |
 //! | the checkpoint is damaged, or missing with the log's beginning | refuse | scan what there is, told | the same |
@@ -382,7 +383,7 @@ impl Recovery {
                 }
             }
             self.use_segment(segment);
-            self.look_for_a_cut(segment);
+            self.look_for_a_cut(segment, end);
         }
         self.report.clean = clean;
         if self.used.contains(&segment_of(last, self.size)) && last < end {
@@ -392,12 +393,14 @@ impl Recovery {
         }
     }
 
-    /// A file that ends before what the checkpoint knows of it: readers would run into its end.
-    fn look_for_a_cut(&mut self, segment: Lsn) {
+    /// A file that ends although the log is known to reach `known`: readers would run into its end. Where the log has gone
+    /// on in the next segment that is told too, whether or not anything stood there: the next start has only the
+    /// checkpoint to ask, and that does not know where the last entry of a segment was.
+    fn look_for_a_cut(&mut self, segment: Lsn, known: Lsn) {
         let len = self.files.get(&segment).map_or(0, |file| file.len);
         let (cut, end) = (segment.plus(len), segment.plus(self.size));
         let told = self.holes.range(..=cut).next_back().is_some_and(|(_, to)| *to > cut);
-        if len < self.size && cut < self.end && !told {
+        if len < self.size && cut < known && !told {
             self.corrupt(cut, CUT_SHORT);
             let next = self.holes.range(cut..).next().map_or(end, |(hole, _)| end.min(*hole));
             self.holes.insert(cut, next);
@@ -522,6 +525,9 @@ impl Recovery {
             (_, true) => next_group(self.end, self.size),
             (_, false) => self.end,
         };
+        if header.kind == Kind::End {
+            self.look_for_a_cut(segment_of(header.lsn, self.size), self.at);
+        }
         Advance::Again
     }
 
