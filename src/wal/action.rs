@@ -28,8 +28,9 @@ pub enum LogAction {
     /// [`super::group_commit::WRITES_IN_FLIGHT`] are outstanding; they may complete in any order. One that goes
     /// `through` is durable when it is answered. Answered by `Written`.
     Write { ticket: Ticket, segment: Lsn, position: u64, pieces: Vec<GroupPiece>, len: usize, through: bool },
-    /// Make everything of `segment` whose write has been answered durable. One at a time, and not beside another of
-    /// the same segment. Answered by `Synced`.
+    /// Make everything of `segment` whose write has been answered durable. At most
+    /// [`super::group_commit::SYNCS_IN_FLIGHT`] are outstanding, each of another segment; they may complete in any
+    /// order. Answered by `Synced`.
     Sync { ticket: Ticket, segment: Lsn },
     /// Read `len` bytes. Answered by `Read`.
     Read { ticket: Ticket, segment: Lsn, position: u64, len: usize, purpose: ReadFor },

@@ -15,6 +15,8 @@ use crate::model::{FsyncPolicy, Instant, Lsn};
 
 /// Writes given to the device and not answered.
 pub const WRITES_IN_FLIGHT: usize = 2;
+/// Syncs given to the device and not answered, each of another segment.
+pub const SYNCS_IN_FLIGHT: usize = 4;
 /// Bytes of a group, unless one entry alone is bigger.
 pub const GROUP_MAX: usize = 1024 * 1024;
 /// Bytes of a group that may go through to the medium in one operation, instead of a write and then a sync: up to
@@ -43,7 +45,10 @@ pub(super) struct GroupCommit {
     allowed: usize,
     allowed_records: u64,
     unsynced_records: u64,
-    sync: Option<SyncFlight>,
+    /// Syncs that are not answered, each of another segment, in order.
+    syncs: VecDeque<SyncFlight>,
+    /// How many of `unsynced` they cover.
+    covered: usize,
     /// A sync up to here was asked for, whatever the policy.
     sync_wanted: Lsn,
     /// What is before was found by recovery. The process before this one may have acknowledged as much of it as the
@@ -95,6 +100,7 @@ struct Landed {
 struct SyncFlight {
     ticket: Ticket,
     upto: Lsn,
+    done: bool,
 }
 
 /// Where a log takes up its work.
@@ -160,7 +166,8 @@ impl GroupCommit {
             allowed: 0,
             allowed_records: 0,
             unsynced_records: 0,
-            sync: None,
+            syncs: VecDeque::new(),
+            covered: 0,
             sync_wanted: end,
             recovered: end,
             last,
@@ -360,16 +367,23 @@ impl GroupCommit {
 
     /// The segment to be synced now, if one is due.
     pub(super) fn next_sync(&self, now: Instant) -> Option<Lsn> {
-        if self.sync.is_some() {
-            return None;
-        }
-        let oldest = self.unsynced.front()?;
+        let oldest = self.uncovered()?;
         (self.sync_is_due(oldest) || now >= self.sync_at(oldest)).then(|| segment_before(oldest.end, self.segment_size))
+    }
+
+    /// The oldest write that no sync covers, if one may be started for it. One segment does not wait for the sync of
+    /// another: at the end of a segment two that take T/2 each would take longer than an interval allows.
+    fn uncovered(&self) -> Option<&Landed> {
+        let oldest = self.unsynced.get(self.covered)?;
+        let segment = |end| segment_before(end, self.segment_size);
+        let apart = self.syncs.back().is_none_or(|sync| segment(sync.upto) != segment(oldest.end));
+        (apart && self.syncs.len() < SYNCS_IN_FLIGHT).then_some(oldest)
     }
 
     fn sync_is_due(&self, oldest: &Landed) -> bool {
         let segment = |end| segment_before(end, self.segment_size);
-        self.synced < self.sync_wanted
+        let asked_for = self.syncs.back().map_or(self.synced, |sync| sync.upto);
+        asked_for < self.sync_wanted
             || match self.policy {
                 FsyncPolicy::Always => true,
                 FsyncPolicy::EveryN(n) => {
@@ -390,21 +404,32 @@ impl GroupCommit {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let oldest = self.unsynced.front().filter(|_| self.sync.is_none())?;
-        Some(self.sync_at(oldest)).filter(|at| *at != Instant::NEVER)
+        Some(self.sync_at(self.uncovered()?)).filter(|at| *at != Instant::NEVER)
     }
 
     /// The sync that [`GroupCommit::next_sync`] spoke of is asked for: it covers what is written in that segment by now.
     pub(super) fn start_sync(&mut self, ticket: Ticket, segment: Lsn) {
-        let covered = |landed: &&Landed| segment_before(landed.end, self.segment_size) == segment;
-        let upto = self.unsynced.iter().take_while(covered).last().expect("a sync was due").end;
-        self.sync = Some(SyncFlight { ticket, upto });
+        let inside = |landed: &&Landed| segment_before(landed.end, self.segment_size) == segment;
+        self.covered += self.unsynced.iter().skip(self.covered).take_while(inside).count();
+        let upto = self.unsynced.get(self.covered.wrapping_sub(1)).expect("a sync was due").end;
+        self.syncs.push_back(SyncFlight { ticket, upto, done: false });
     }
 
+    /// A sync was answered. Syncs of several segments may be answered in any order; `synced` moves in order only.
     pub(super) fn synced_one(&mut self, now: Instant, ticket: Ticket, timings: &mut Timings) {
-        let sync = self.sync.take().filter(|sync| sync.ticket == ticket).expect("a sync is answered once");
-        while self.unsynced.front().is_some_and(|landed| landed.end <= sync.upto) {
+        let sync = self.syncs.iter_mut().find(|sync| sync.ticket == ticket && !sync.done);
+        sync.expect("a sync is answered once").done = true;
+        while self.syncs.front().is_some_and(|sync| sync.done) {
+            let sync = self.syncs.pop_front().expect("just seen");
+            self.synced_upto(now, sync.upto, timings);
+        }
+        self.allow();
+    }
+
+    fn synced_upto(&mut self, now: Instant, upto: Lsn, timings: &mut Timings) {
+        while self.unsynced.front().is_some_and(|landed| landed.end <= upto) {
             let landed = self.unsynced.pop_front().expect("just seen");
+            self.covered -= 1;
             self.unsynced_records -= landed.records;
             if self.allowed > 0 {
                 self.allowed -= 1;
@@ -412,10 +437,9 @@ impl GroupCommit {
             }
             timings.push(Timing::Synced { after: now.since(landed.at), records: landed.records });
         }
-        self.synced = sync.upto;
+        self.synced = upto;
         self.acknowledgeable = self.acknowledgeable.max(self.synced);
         assert!(self.synced <= self.written && self.written <= self.appended, "a sync covers what was written");
-        self.allow();
     }
 
     /// Lets written groups be acknowledged as long as no more than N unsynced records are. A group that holds more is
@@ -595,6 +619,40 @@ mod tests {
             let due = Instant(0).plus_ms(ms);
             assert_eq!(log.poll_timeout(), Some(due));
             assert_eq!(log.next_sync(due), Some(Lsn::ZERO));
+        }
+    }
+
+    /// A write each millisecond, and a full segment every 128.
+    #[test]
+    fn an_interval_holds_where_segments_end_as_long_as_a_sync_takes_less_than_half_of_it() {
+        let (every_ms, body) = (100, Bytes::from(vec![0; 30_000]));
+        for sync_ms in [1, 20, 30, 45, 49] {
+            let mut log = log(FsyncPolicy::Interval(std::time::Duration::from_millis(every_ms)));
+            let (mut acknowledged, mut syncing, mut next) = (VecDeque::new(), VecDeque::new(), 0..);
+            for ms in 0..3000 {
+                let now = Instant(0).plus_ms(ms);
+                log.push(now, end_header(), body.clone(), 1);
+                while log.next_write().is_some() {
+                    let ticket = next.next().unwrap();
+                    log.take_group(Ticket(ticket));
+                    written(&mut log, ticket);
+                    // The time of a write is that of its answer.
+                    log.unsynced.back_mut().unwrap().at = now;
+                }
+                acknowledged.push_back((ms, log.committed()));
+                while syncing.front().is_some_and(|(done, _)| *done <= ms) {
+                    let (_, ticket) = syncing.pop_front().unwrap();
+                    log.synced_one(now, Ticket(ticket), &mut Timings::default());
+                }
+                while let Some(segment) = log.next_sync(now) {
+                    let ticket = next.next().unwrap();
+                    log.start_sync(Ticket(ticket), segment);
+                    syncing.push_back((ms + sync_ms, ticket));
+                }
+                acknowledged.retain(|(_, end)| *end > log.synced());
+                let oldest = acknowledged.front().map_or(0, |(at, _)| ms - at);
+                assert!(oldest <= every_ms, "a sync takes {sync_ms} ms, and the oldest is {oldest} ms old");
+            }
         }
     }
 

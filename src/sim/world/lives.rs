@@ -108,6 +108,8 @@ impl World {
 
     /// The process ends, and another will start.
     pub(super) fn end_process(&mut self, ending: Ending) -> Checked {
+        // What this life has missed is forgotten with it.
+        self.take_stock()?;
         if self.process.take().is_none() {
             return Ok(());
         }

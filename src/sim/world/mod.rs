@@ -366,7 +366,7 @@ impl World {
     }
 
     /// What the cores have counted in this life.
-    fn take_stock(&mut self) -> Checked {
+    pub(super) fn take_stock(&mut self) -> Checked {
         self.counted = 0;
         let shards = self.process.as_ref().map_or(0, |process| process.cores.len() as u16);
         for shard in (0..shards).map(ShardId) {
