@@ -159,7 +159,7 @@ fn load(broker: &Broker) -> Vec<Box<dyn std::any::Any>> {
 
 #[test]
 fn every_promised_metric_is_there_and_moves_with_the_load() {
-    let keys = "cores = 2\nfsync_policy = \"always\"\nmetrics_per_topic = 100\nretry_backoff_cap_ms = 1000";
+    let keys = "cores = 2\nfsync_policy = \"always\"\nmetrics_per_topic = 100";
     let broker = Broker::new(keys);
     let before = scrape(&broker);
     let held = load(&broker);
