@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::desk::Desk;
 use super::failure::{Exit, Failure, planted_panic};
+use super::listener::Refusals;
 use crate::admin::request::{BODY_MAX, HEAD_MAX, Method, parse};
 use crate::admin::response::Problem;
 use crate::admin::{Parsed, Request, Response};
@@ -45,11 +46,15 @@ pub fn start(listener: TcpListener, desk: Arc<Desk>) -> io::Result<()> {
 
 fn serve(listener: &TcpListener, desk: &Arc<Desk>) {
     let open = Arc::new(AtomicUsize::new(0));
+    let log = Refusals::default();
     loop {
         match listener.accept() {
             Ok((stream, peer)) => welcome(stream, peer, desk, &open),
             Err(error) => {
-                log::debug!("http: accept failed: {error}");
+                desk.reject();
+                if log.is_due() {
+                    log::warn!("http: cannot accept connections: {error}");
+                }
                 thread::sleep(ACCEPT_PAUSE);
             }
         }

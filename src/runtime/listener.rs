@@ -105,7 +105,10 @@ pub async fn run(shard: Rc<Shard>, socket: OwnedFd) {
             Ok(accepted) => take(&shard, accepted),
             Err(error) => {
                 add(&shard.gauges.accept_errors, 1);
-                log.note(&error, read(&shard.gauges.accept_errors));
+                if log.is_due() {
+                    let count = read(&shard.gauges.accept_errors);
+                    log::error!("cannot accept connections ({count} times so far): {error}");
+                }
                 if !passing(&error) {
                     sleep(BACK_OFF).await;
                 }
@@ -130,17 +133,20 @@ fn passing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted)
 }
 
+/// When it was last said that nobody can be accepted.
 #[derive(Default)]
-struct Refusals {
+pub(super) struct Refusals {
     last: Cell<Option<Instant>>,
 }
 
 impl Refusals {
-    fn note(&self, error: &io::Error, count: u64) {
-        if self.last.get().is_none_or(|last| last.elapsed() >= LOG_EVERY) {
+    /// Whether it is to be said again: if so, now.
+    pub(super) fn is_due(&self) -> bool {
+        let due = self.last.get().is_none_or(|last| last.elapsed() >= LOG_EVERY);
+        if due {
             self.last.set(Some(Instant::now()));
-            log::error!("cannot accept connections ({count} times so far): {error}");
         }
+        due
     }
 }
 

@@ -25,8 +25,9 @@ use super::{listener, mesh, preflight, service_manager};
 use crate::model::{FsyncPolicy, LogId, RecoveryMode, ShardId};
 use crate::shard::Question;
 
-/// Beyond the deadline that the cores are given for draining.
-const DRAIN_GRACE: Duration = Duration::from_secs(2);
+/// Beyond the deadline that the cores are given for draining: for the last sync and the last checkpoint of each log, on
+/// a device that has much to do.
+const DRAIN_GRACE: Duration = Duration::from_secs(10);
 /// For all executors to end after the order to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 

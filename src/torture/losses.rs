@@ -4,9 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -14,6 +11,7 @@ use serde_json::Value;
 use super::crowd::{Crowd, lock};
 use super::daemon::{Daemon, KEY, Workspace};
 use super::killing::Ended;
+use super::lateness::Lateness;
 use super::verdict::Verdict;
 use crate::bench::failure::Failure;
 use crate::client::blocking::{Client, ConnectOptions};
@@ -22,8 +20,6 @@ use crate::protocol::native::request::What;
 
 /// More rows than there are topics.
 const ROWS: u32 = 10_000;
-/// How long the one sleeps who measures how late the machine is.
-const TICK: Duration = Duration::from_millis(2);
 
 const SAFE: &str = "power loss takes no more than the policy says";
 
@@ -33,7 +29,9 @@ pub struct Losses {
     fsync: FsyncPolicy,
     /// Where the device tells its slowest sync.
     pub report: PathBuf,
-    late: Arc<AtomicU64>,
+    late: Lateness,
+    /// The longest that a shard waited for a processor after the oldest that was lost.
+    waited: Duration,
     lost: u64,
     most: u64,
     oldest: Duration,
@@ -45,7 +43,8 @@ impl Losses {
         Losses {
             fsync,
             report: workspace.path().join("slowest-sync"),
-            late: measure_lateness(),
+            late: Lateness::measure(),
+            waited: Duration::ZERO,
             lost: 0,
             most: 0,
             oldest: Duration::ZERO,
@@ -70,22 +69,25 @@ impl Losses {
             let age = |at: &Instant| ended.at.saturating_duration_since(*at);
             let oldest = gone.iter().map(age).max().unwrap_or_default();
             self.oldest = self.oldest.max(oldest);
-            if let Some(most) = self.broken(&gone, oldest, ended.clean) {
+            let waited = gone.iter().min().map(|at| self.late.waited_since(*at)).unwrap_or_default();
+            self.waited = self.waited.max(waited);
+            if let Some(most) = self.broken(&gone, oldest, waited, ended.clean) {
                 let count = gone.len();
                 book.accuse(SAFE, format!("log {log} lost {count} acknowledged, the oldest {oldest:?} old; {most}"));
             }
         }
+        self.late.watch(daemon.pid());
         Ok(())
     }
 
     /// What the policy says, if that was broken.
-    fn broken(&self, gone: &[Instant], oldest: Duration, clean: bool) -> Option<String> {
+    fn broken(&self, gone: &[Instant], oldest: Duration, waited: Duration, clean: bool) -> Option<String> {
         let (held, most) = match self.fsync {
             _ if clean => (gone.is_empty(), "it had closed its logs".to_owned()),
             FsyncPolicy::Always => (gone.is_empty(), "nothing is to be lost".to_owned()),
             FsyncPolicy::EveryN(most) => (gone.len() <= most as usize, format!("{most} at most")),
             FsyncPolicy::Interval(every) => {
-                let most = self.window(every);
+                let most = self.window(every) + waited;
                 (oldest <= most, format!("{most:?} at most"))
             }
             FsyncPolicy::None => (true, String::new()),
@@ -97,7 +99,7 @@ impl Losses {
         let slowest = fs::read_to_string(&self.report).ok().and_then(|text| text.trim().parse().ok());
         let slowest = Duration::from_micros(slowest.unwrap_or(0));
         let sync = if slowest * 2 > every { slowest * 2 } else { Duration::ZERO };
-        every + sync + Duration::from_micros(self.late.load(Ordering::Relaxed))
+        every + sync + self.late.overslept()
     }
 
     pub fn tell(&self, verdict: &mut Verdict) {
@@ -108,7 +110,8 @@ impl Losses {
         verdict.figure("oldest lost, ms before", self.oldest.as_millis() as u64);
         if let FsyncPolicy::Interval(every) = self.fsync {
             verdict.figure("window, ms", self.window(every).as_millis() as u64);
-            verdict.figure("of it machine late, ms", self.late.load(Ordering::Relaxed) / 1000);
+            verdict.figure("of it machine late, ms", self.late.overslept().as_millis() as u64);
+            verdict.figure("shards waited beside, ms", self.waited.as_millis() as u64);
         }
     }
 }
@@ -121,18 +124,4 @@ pub fn ends(daemon: &Daemon) -> Result<BTreeMap<String, u64>, Failure> {
     let rows: Vec<Value> = serde_json::from_str(&text).map_err(|error| unsaid(&error))?;
     let row = |row: &Value| Some((row["topic"].as_str()?.to_owned(), row["next"].as_u64()?));
     Ok(rows.iter().filter_map(row).collect())
-}
-
-/// The longest that a short sleep was too long: how late this machine is with everything.
-fn measure_lateness() -> Arc<AtomicU64> {
-    let late = Arc::new(AtomicU64::new(0));
-    let told = Arc::downgrade(&late);
-    thread::spawn(move || {
-        while let Some(late) = told.upgrade() {
-            let began = Instant::now();
-            thread::sleep(TICK);
-            late.fetch_max((began.elapsed() - TICK).as_micros() as u64, Ordering::Relaxed);
-        }
-    });
-    late
 }

@@ -14,6 +14,7 @@ pub mod failing_disk;
 pub mod faults;
 pub mod http;
 pub mod killing;
+pub mod lateness;
 pub mod losses;
 pub mod network;
 pub mod overload;

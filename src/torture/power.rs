@@ -11,7 +11,8 @@
 //! | `none`          | counted                                                                                    |
 //!
 //! An interval is a promise about time, and a machine that is busy with something else is late with everything: the
-//! longest pause that the trial itself suffered is added, and told.
+//! longest pause that the trial itself suffered is added, and how long the daemon's shards waited for a processor since
+//! the oldest that was lost ([`super::lateness`]). Both are told.
 
 use std::fs;
 use std::path::PathBuf;

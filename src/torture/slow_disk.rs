@@ -129,11 +129,14 @@ impl Load {
         Ok(threads)
     }
 
-    /// The most memory that was resident, and how long it was watched: longer where the first segment is not even ready.
+    /// The most memory that was resident, and how long it was watched: longer where nothing has come about yet, because
+    /// the first segment is not even ready, or the machine is busy with something else.
     fn watch(&self, daemon: &Daemon, duration: Duration) -> Result<(u64, Duration), Failure> {
         let began = Instant::now();
         let mut most = 0;
-        let waits = || began.elapsed() < PATIENCE && self.acknowledged.load(Ordering::Relaxed) == 0;
+        let counts = [&self.acknowledged, &self.volatile_came, &self.pings];
+        let nothing_yet = || counts.iter().any(|count| count.load(Ordering::Relaxed) == 0);
+        let waits = || began.elapsed() < PATIENCE && nothing_yet();
         while began.elapsed() < duration || waits() {
             most = most.max(daemon.usage()?.rss_bytes);
             sleep(LOOK);

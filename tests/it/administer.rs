@@ -49,6 +49,7 @@ fn topics_are_made_described_changed_purged_and_deleted_and_that_survives_a_kill
 
     let broker = workspace.start("cores = 2");
     assert_eq!(names(&broker.get("/api/v1/topics"), "topic"), ["orders.eu"]);
+    broker.until_committed("orders.eu");
     let topic = broker.get("/api/v1/topics/orders.eu");
     assert_eq!((topic["ttl_ms"].as_u64(), topic["messages"].as_u64()), (Some(7_200_000), Some(6)));
     assert_eq!(broker.call("DELETE", "/api/v1/topics/orders.eu?force", &Value::Null).status, 200);

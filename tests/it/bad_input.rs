@@ -74,7 +74,7 @@ fn a_session_cut_at_every_byte_leaves_nothing_behind() {
 
 #[test]
 fn a_session_with_any_byte_changed_does_no_harm() {
-    let broker = Broker::in_memory("handshake_timeout_ms = 500");
+    let broker = Broker::in_memory("");
     while_others_go_on(&broker, || {
         for session in [V1, V2] {
             let said = said(session);

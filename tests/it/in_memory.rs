@@ -69,12 +69,12 @@ fn block_does_not_read_the_publisher_until_there_is_room_and_loses_nothing() {
     let mut frames = bytes::BytesMut::new();
     (0..200).for_each(|_| command::publish(&mut frames, 3, Qos::AtLeastOnce, b"full", &KILOBYTE));
     let mut said = 0;
+    // A broker that is late looks like one that does not read: more than fits was said, and nothing more goes.
     eventually("the publisher's socket is full", || {
         let more = publisher.say_without_waiting(&frames[said % frames.len()..]);
         said += more;
-        (more == 0).then_some(())
+        (more == 0 && said > frames.len()).then_some(())
     });
-    assert!(said > frames.len(), "the kernel keeps some, too");
     control.ping().unwrap();
     let published = broker.topic("full")["published"].as_u64().unwrap();
     assert!(published < 200, "{published} were taken");

@@ -1,5 +1,6 @@
 //! A bad network: peers that vanish, reset, stall, and come by the hundreds.
 
+use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -56,6 +57,8 @@ fn a_reset_in_the_middle_of_a_batch_publishes_nothing_of_it() {
 
 #[test]
 fn hundreds_that_come_and_vanish_in_every_way_leave_nothing_behind() {
+    const INPUT: &str = "blipmq_memory_bytes{class=\"input\"";
+    const OUTPUT: &str = "blipmq_memory_bytes{class=\"output\"";
     let broker = Broker::new("cores = 2\nmax_connections = 100");
     broker.open(2).reset();
     eventually("it is quiet", || (broker.sum("blipmq_connections", "") == 0.0).then_some(()));
@@ -75,13 +78,18 @@ fn hundreds_that_come_and_vanish_in_every_way_leave_nothing_behind() {
         torn.reset();
         drop(broker.client());
     }
-    eventually("all are gone", || (broker.sum("blipmq_connections", "") == 0.0).then_some(()));
+    // The last of them may still wait to be accepted, or to be noticed: each look is at one moment.
+    let after = eventually("all are gone, and hold nothing", || {
+        let series = broker.scrape();
+        let sum = |name: &str| -> f64 {
+            series.iter().filter(|(other, _)| other.starts_with(name)).map(|(_, value)| value).sum()
+        };
+        let (opened, closed) = (sum("blipmq_connections_opened_total"), sum("blipmq_connections_closed_total"));
+        let held: f64 = ["blipmq_connections{", INPUT, OUTPUT].into_iter().map(sum).sum();
+        (held == 0.0 && opened == closed).then_some(opened)
+    }) - opened;
     eventually("their descriptors are closed", || (broker.descriptors() <= descriptors + 2).then_some(()));
-    let after = broker.sum("blipmq_connections_opened_total", "") - opened;
     assert!(after <= (6 * EACH) as f64 && after >= (3 * EACH) as f64, "{after} were counted");
-    assert_eq!(broker.sum("blipmq_connections_opened_total", ""), broker.sum("blipmq_connections_closed_total", ""),);
-    assert_eq!(broker.sum("blipmq_memory_bytes", "class=\"input\""), 0.0);
-    assert_eq!(broker.sum("blipmq_memory_bytes", "class=\"output\""), 0.0);
 }
 
 #[test]
@@ -105,16 +113,21 @@ fn with_no_descriptors_left_it_neither_spins_nor_gives_up() {
     let counted = eventually("it says so more than once", || count(broker.log()).filter(|count| *count >= 3));
     assert!(counted <= began.elapsed().as_millis() / PAUSE_MS + 2, "{counted} tries: it spins");
     assert!(broker.log().contains("Too many open files"));
-    drop(crowd);
+    let operator = TcpStream::connect(broker.metrics_address()).expect("the kernel has room for it");
+    eventually("the other listener says so, too", || {
+        broker.log().contains("http: cannot accept connections").then_some(())
+    });
+    drop((crowd, operator));
     limit(before + 100);
     let client = broker.client();
     client.ping().unwrap();
     assert!(broker.sum("blipmq_connections_accept_errors_total", "") >= 3.0);
+    assert!(broker.sum("blipmq_http_requests_total", "rejected") >= 1.0);
 }
 
 #[test]
 fn a_half_open_peer_is_found_out_by_its_silence_and_what_it_held_goes_to_another() {
-    let broker = Broker::in_memory("idle_timeout_ms = 1500\nretry_backoff_ms = 600000");
+    let broker = Broker::in_memory("idle_timeout_ms = 4000\nretry_backoff_ms = 600000");
     let publisher = broker.client();
     let shared = || SubscribeOptions::new("half").at_least_once().durable("d").shared();
     let silent = broker.client();
@@ -129,5 +142,8 @@ fn a_half_open_peer_is_found_out_by_its_silence_and_what_it_held_goes_to_another
         taken_over.next_message(Some(Duration::from_millis(100))).unwrap()
     });
     assert_eq!((&message.value[..], message.attempt), (&b"hi"[..], 2));
-    assert_eq!(broker.sum("blipmq_refused_total", "idle_timeout"), 2.0, "the silent member and the publisher");
+    // The publisher has been silent for a little less long than the member.
+    eventually("the silent member and the publisher are counted", || {
+        (broker.sum("blipmq_refused_total", "idle_timeout") >= 2.0).then_some(())
+    });
 }

@@ -125,7 +125,7 @@ fn large_frames_that_begin_all_at_once_take_turns_and_none_is_lost() {
 
 #[test]
 fn a_large_frame_that_stalls_while_others_wait_is_given_up() {
-    let broker = Broker::in_memory(&format!("{SMALL}handshake_timeout_ms = 2000"));
+    let broker = Broker::in_memory(&format!("{SMALL}handshake_timeout_ms = 5000"));
     let begin = |nth| {
         let mut wire = broker.open(2);
         wire.say(|out| command::alias(out, 3, 0, b"stall"));

@@ -50,7 +50,7 @@ fn version_1_gets_unacknowledged_messages_again_when_it_asks() {
 
 #[test]
 fn an_acknowledged_message_does_not_come_again() {
-    for broker in Broker::both("retry_backoff_ms = 1\nmax_retries = 1000") {
+    for broker in Broker::both("retry_backoff_ms = 1\nretry_backoff_cap_ms = 50\nmax_retries = 1000") {
         let client = broker.client();
         let mut subscription = client.subscribe(&SubscribeOptions::new("once").at_least_once()).unwrap();
         for nth in 0..20u8 {

@@ -124,7 +124,8 @@ impl Workspace {
     }
 }
 
-/// Segments are small: by default a log would write tens of megabytes of zeroes for each story.
+/// Segments are small: by default a log would write tens of megabytes of zeroes for each story. Nothing is delivered
+/// again by itself, however slow the machine, unless a story says when.
 fn configuration(data: &Path, keys: &str) -> String {
     let in_memory = keys.contains("wal = \"off\"");
     let small_log: &[(&str, String)] =
@@ -136,6 +137,7 @@ fn configuration(data: &Path, keys: &str) -> String {
         ("allowed_api_keys", format!("[{KEY:?}]")),
         ("max_connections", "500".into()),
         ("cores", "1".into()),
+        ("retry_backoff_ms", "600000".into()),
         ("retry_backoff_cap_ms", "600000".into()),
         ("shutdown_timeout_ms", "500".into()),
     ];
@@ -240,6 +242,16 @@ impl Broker {
     #[track_caller]
     pub fn until_topic(&self, topic: &str, field: &str, wanted: u64) {
         eventually(&format!("{field} of {topic} is {wanted}"), || (self.topic(topic)[field] == wanted).then_some(()));
+    }
+
+    /// Waits until all that the log holds of a topic is committed: after a kill its tail is synced anew, and until then
+    /// counts as neither lost nor there.
+    #[track_caller]
+    pub fn until_committed(&self, topic: &str) {
+        eventually(&format!("what the log holds of {topic} is committed"), || {
+            let row = self.topic(topic);
+            (row["committed"] == row["next"]).then_some(())
+        });
     }
 
     /// `blipmq` with these words, its standard input `input`.

@@ -100,12 +100,8 @@ pub fn left(broker: &Broker, topic: &str, end: u64) -> BTreeSet<u64> {
     (0..lag).map(next).filter(|nth| *nth < end).collect()
 }
 
-/// How many messages the one subscription of a topic still has to come, once all that the log holds is committed: after
-/// a kill its tail is synced anew, and until then counts as neither lost nor there.
+/// How many messages the one subscription of a topic still has to come.
 pub fn lag(broker: &Broker, topic: &str) -> u64 {
-    eventually("what the log holds is committed", || {
-        let row = broker.topic(topic);
-        (row["committed"] == row["next"]).then_some(())
-    });
+    broker.until_committed(topic);
     broker.subscription(topic)["lag"].as_u64().unwrap()
 }

@@ -216,7 +216,14 @@ impl Wire {
     /// False at the end. A reset is an end, too.
     fn read_more(&mut self) -> bool {
         let mut bytes = [0; 64 * 1024];
-        match self.stream.read(&mut bytes) {
+        let read = loop {
+            match self.stream.read(&mut bytes) {
+                // A process that was stopped and goes on finds its reads interrupted, signal handlers or not.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
+        match read {
             Ok(0) => false,
             Ok(count) => {
                 self.unread.extend_from_slice(&bytes[..count]);
