@@ -80,13 +80,15 @@ impl Lateness {
         Duration::from_micros(self.0.slept_us.load(Ordering::Relaxed))
     }
 
-    /// How long the shard that waited longest for a processor has waited since then.
-    pub fn waited_since(&self, then: Instant) -> Duration {
+    /// How long the shard that waited longest for a processor has waited from one moment to another. What is killed
+    /// waits, too, before it is gone: `end` is before that.
+    pub fn waited(&self, begin: Instant, end: Instant) -> Duration {
         let looks = self.0.looks();
-        let before = looks.iter().rev().find(|look| look.at <= then).or_else(|| looks.front());
-        let (Some(before), Some(last)) = (before, looks.back()) else { return Duration::ZERO };
+        let before = looks.iter().rev().find(|look| look.at <= begin).or_else(|| looks.front());
+        let after = looks.iter().find(|look| look.at >= end).or_else(|| looks.back());
+        let (Some(before), Some(after)) = (before, after) else { return Duration::ZERO };
         let waited = |shard: &Shard| shard.late().saturating_sub(before.late(shard.thread));
-        last.shards.iter().map(waited).max().unwrap_or_default()
+        after.shards.iter().map(waited).max().unwrap_or_default()
     }
 }
 
@@ -173,7 +175,7 @@ mod tests {
         Shard { thread: 7, ran: MS * ran, waited: MS * waited, ready, waiting: Duration::ZERO }
     }
 
-    /// Lateness of a shard that was seen like this every ten milliseconds, since each of these looks.
+    /// Lateness of a shard that was seen like this every ten milliseconds, from each of these looks to the last.
     fn since_each(seen: &[Shard]) -> Vec<u128> {
         let lateness = Lateness(Arc::new(Measured::default()));
         let began = Instant::now();
@@ -183,8 +185,9 @@ mod tests {
             looks.back().into_iter().for_each(|last| shard.follow(last, at));
             looks.push_back(Look { at, shards: vec![shard] });
         }
-        let since = |nth| lateness.waited_since(began + MS * 10 * nth).as_millis();
-        (0..seen.len() as u32).map(since).collect()
+        let looks = seen.len() as u32;
+        let since = |nth| lateness.waited(began + MS * 10 * nth, began + MS * 10 * (looks - 1)).as_millis();
+        (0..looks).map(since).collect()
     }
 
     #[test]

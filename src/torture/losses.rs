@@ -69,7 +69,7 @@ impl Losses {
             let age = |at: &Instant| ended.at.saturating_duration_since(*at);
             let oldest = gone.iter().map(age).max().unwrap_or_default();
             self.oldest = self.oldest.max(oldest);
-            let waited = gone.iter().min().map(|at| self.late.waited_since(*at)).unwrap_or_default();
+            let waited = gone.iter().min().map(|at| self.late.waited(*at, ended.at)).unwrap_or_default();
             self.waited = self.waited.max(waited);
             if let Some(most) = self.broken(&gone, oldest, waited, ended.clean) {
                 let count = gone.len();

@@ -103,6 +103,11 @@ fn a_version_1_connection_may_use_topics_of_both_cores() {
                 }
             }
             client.ping().unwrap();
+            drop((subscriptions, client));
+            // Who comes while the session is still held gets one of their own.
+            for topic in topics() {
+                broker.until_subscription(&topic, "members", 0);
+            }
         }
         for topic in topics() {
             broker.until_subscription(&topic, "settled_to", 60);
