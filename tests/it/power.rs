@@ -27,7 +27,8 @@ fn power_loss_takes_at_most_as_many_as_the_policy_says() {
 
 #[test]
 fn power_loss_takes_nothing_older_than_the_interval() {
-    cut("interval_ms:200", "10");
+    // Half of it is the broker's, half is there for a machine that gives its processors to others for a while.
+    cut("interval_ms:1000", "10");
 }
 
 #[test]

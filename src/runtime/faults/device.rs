@@ -66,7 +66,7 @@ impl Faults {
         self.options.fail_sync_after == Some(nth)
     }
 
-    /// A sync took so long.
+    /// A sync has taken so long by now.
     pub fn synced(&self, took: Duration) {
         let took = took.as_micros() as u64;
         if self.slowest_sync_us.fetch_max(took, Ordering::Relaxed) < took
