@@ -238,7 +238,7 @@ fn roll_travellers(dice: &mut Dice, shape: &mut Shape) {
     let late = (0..dice.between(2, 10)).map(|nth| format!("orders.late.{nth}"));
     shape.topics.extend(late.map(|name| TopicName::parse(name.as_bytes()).expect("a valid name")));
     let topics: Vec<TopicId> = (first..shape.topics.len()).map(|nth| TopicId(nth as u16)).collect();
-    let pattern: &[u8] = *dice.pick(&[&b">"[..], b"orders.>", b"orders.late.*", b"*.late.*"]);
+    let pattern = dice.pick(&[">", "orders.>", "orders.late.*", "*.late.*"]);
     let seldom = roll_publisher(dice, shape.publishers.len(), &shape.topics, shape.fsync.is_some());
     shape.publishers.push(PublisherPlan {
         topics,
@@ -252,7 +252,7 @@ fn roll_travellers(dice: &mut Dice, shape: &mut Shape) {
     let number = shape.subscribers.len() as u64;
     let traveller = SubscriberPlan {
         version: 2,
-        pattern: pattern.to_vec(),
+        pattern: pattern.as_bytes().to_vec(),
         name: format!("traveller-{number}"),
         qos: Qos::AtLeastOnce,
         dead_letter: Vec::new(),

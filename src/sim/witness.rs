@@ -109,6 +109,8 @@ struct Watched {
 enum Asked {
     Publish(Vec<MessageId>),
     Subscribe(SubId, (u32, u32)),
+    /// The subscription of that number ends when the broker comes to it: until then it is delivered to.
+    Unsubscribe(u64),
 }
 
 #[derive(Debug, Default)]
@@ -238,11 +240,11 @@ impl Watched {
                 }
             }
             Request::Unsubscribe { subscription, delete } => {
-                if let Some(sub) = self.subs.remove(&subscription) {
+                if let Some(sub) = self.subs.get(&subscription) {
                     if delete {
-                        book.subs.delete(sub);
+                        book.subs.delete(*sub);
                     }
-                    facts.push(Fact::Unsubscribed { sub, link });
+                    self.asked.insert(correlation, Asked::Unsubscribe(subscription));
                 }
             }
             Request::Auth { .. }
@@ -326,6 +328,9 @@ impl Watched {
     ) -> Result<(), Violation> {
         match response {
             Response::Ack { subscription } if subscription != 0 => {
+                if let Some(Asked::Unsubscribe(number)) = self.asked.get(&correlation) {
+                    facts.extend(self.subs.remove(number).map(|sub| Fact::Unsubscribed { sub, link }));
+                }
                 facts.extend(self.subscribed(link, correlation, subscription, None));
             }
             Response::Subscribed(said) => {
