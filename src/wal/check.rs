@@ -111,7 +111,7 @@ impl Recovered {
         if (place.lsn..until).contains(&self.last) {
             self.last = self.end;
         }
-        let records = self.index.leave_out(&BTreeMap::from([(place.lsn, until)]), whole);
+        let records = self.index.leave_out(&BTreeMap::from([(place.lsn, until)]), &self.holes, whole);
         let corruption = corruption(log, segment, place);
         let (position, bytes) = (corruption.position, until.since(place.lsn));
         (corruption, Loss { segment, position, bytes, entries: 1, records })

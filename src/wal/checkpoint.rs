@@ -261,10 +261,14 @@ fn take_catalog(take: &mut Take<'_>) -> Option<Catalog> {
 
 fn take_index(take: &mut Take<'_>, segment_size: u64, end: Lsn) -> Option<Index> {
     let mut index = Index::new(segment_size);
+    let mut bytes = 0u64;
     for _ in 0..take.count(8)? {
         let id = PartitionId(take.u32()?);
         for _ in 0..take.count(44)? {
-            index.restore(id, take_run(take).filter(|run| run.base < run.next && run.end <= end)?);
+            let run = take_run(take).filter(|run| run.base < run.next && run.end <= end)?;
+            // Each byte of the log is of one run at most.
+            bytes = bytes.checked_add(run.bytes).filter(|bytes| *bytes <= end.0)?;
+            index.restore(id, run);
         }
     }
     Some(index)

@@ -24,8 +24,7 @@ pub(super) struct Run {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Index {
     segment_size: u64,
-    /// By partition id, which are dense.
-    runs: Vec<VecDeque<Run>>,
+    runs: BTreeMap<PartitionId, VecDeque<Run>>,
     /// Live bytes by segment.
     live: BTreeMap<Lsn, u64>,
     live_total: u64,
@@ -88,7 +87,7 @@ impl Index {
     pub(super) fn new(segment_size: u64) -> Index {
         Index {
             segment_size,
-            runs: Vec::new(),
+            runs: BTreeMap::new(),
             live: BTreeMap::new(),
             live_total: 0,
             fence: Lsn::ZERO,
@@ -140,11 +139,21 @@ impl Index {
 
     /// Batches that end at or before `offset` are dead.
     pub(super) fn forget_before(&mut self, partition: PartitionId, offset: Offset) {
-        while let Some(run) = self.runs_mut(partition).front().copied().filter(|run| run.next <= offset) {
-            self.runs_mut(partition).pop_front();
+        while let Some(run) = self.pop_before(partition, offset) {
             self.died += run.bytes;
             self.count_out(run.lsn, run.bytes);
         }
+    }
+
+    fn pop_before(&mut self, partition: PartitionId, offset: Offset) -> Option<Run> {
+        let runs = self.runs.get_mut(&partition)?;
+        runs.front().filter(|run| run.next <= offset)?;
+        let run = runs.pop_front();
+        if runs.is_empty() {
+            // Partitions come and go for as long as the log lives.
+            self.runs.remove(&partition);
+        }
+        run
     }
 
     pub(super) fn forget(&mut self, partition: PartitionId) {
@@ -154,7 +163,7 @@ impl Index {
     /// What begins from `from` to `to` is gone; answers with its live bytes, and about how many records.
     pub(super) fn forget_range(&mut self, from: Lsn, to: Lsn) -> (u64, u64) {
         let mut gone: Vec<Run> = Vec::new();
-        for runs in &mut self.runs {
+        for runs in self.runs.values_mut() {
             runs.retain(|run| {
                 let is_gone = from <= run.lsn && run.lsn < to;
                 gone.extend(is_gone.then_some(*run));
@@ -166,12 +175,17 @@ impl Index {
     }
 
     /// Of the runs that `holes` reach into, only the batches among `whole` are left, found apart where a hole lies
-    /// between them; answers with about how many records are gone.
-    pub(super) fn leave_out(&mut self, holes: &BTreeMap<Lsn, Lsn>, whole: &[Indexed]) -> u64 {
+    /// between them, or one of `older`; answers with about how many records are gone.
+    pub(super) fn leave_out(
+        &mut self,
+        holes: &BTreeMap<Lsn, Lsn>,
+        older: &BTreeMap<Lsn, Lsn>,
+        whole: &[Indexed],
+    ) -> u64 {
         let size = self.segment_size;
+        let between = |from, to| reaches(holes, from, to) || reaches(older, from, to);
         let (mut lost, mut before, mut after) = (0, Vec::new(), Vec::new());
-        for (id, runs) in self.runs.iter_mut().enumerate() {
-            let partition = PartitionId(id as u32);
+        for (partition, runs) in &mut self.runs {
             for run in std::mem::take(runs) {
                 if !reaches(holes, run.lsn, run.end) {
                     runs.push_back(run);
@@ -180,7 +194,7 @@ impl Index {
                 let mut left = run.next.since(run.base);
                 let mut next = run.base;
                 before.push((run.lsn, run.bytes));
-                for batch in whole.iter().filter(|batch| batch.partition == partition && run.holds(batch)) {
+                for batch in whole.iter().filter(|batch| batch.partition == *partition && run.holds(batch)) {
                     if batch.base < next {
                         continue;
                     }
@@ -189,7 +203,7 @@ impl Index {
                     let own = batch.run();
                     after.push((own.lsn, own.bytes));
                     match runs.back_mut() {
-                        Some(last) if last.takes(&own, size) && !reaches(holes, last.end, own.lsn) => last.take(&own),
+                        Some(last) if last.takes(&own, size) && !between(last.end, own.lsn) => last.take(&own),
                         _ => runs.push_back(own),
                     }
                 }
@@ -203,29 +217,28 @@ impl Index {
 
     /// The first run that has `offset` or something after it.
     pub(super) fn find(&self, partition: PartitionId, offset: Offset) -> Option<&Run> {
-        let runs = self.runs.get(partition.0 as usize)?;
+        let runs = self.runs.get(&partition)?;
         runs.get(runs.partition_point(|run| run.next <= offset))
     }
 
     /// The runs from that one on.
     pub(super) fn runs_from(&self, partition: PartitionId, offset: Offset) -> impl Iterator<Item = &Run> {
-        let runs = self.runs.get(partition.0 as usize);
+        let runs = self.runs.get(&partition);
         let from = runs.map_or(0, |runs| runs.partition_point(|run| run.next <= offset));
         runs.into_iter().flat_map(move |runs| runs.range(from..))
     }
 
     pub(super) fn nth(&self, partition: PartitionId, nth: usize) -> Option<&Run> {
-        self.runs.get(partition.0 as usize)?.get(nth)
+        self.runs.get(&partition)?.get(nth)
     }
 
     pub(super) fn runs(&self, partition: PartitionId) -> impl Iterator<Item = &Run> {
-        self.runs.get(partition.0 as usize).into_iter().flatten()
+        self.runs.get(&partition).into_iter().flatten()
     }
 
     /// Every partition that has runs.
     pub(super) fn partitions(&self) -> impl Iterator<Item = (PartitionId, &VecDeque<Run>)> {
-        let numbered = self.runs.iter().enumerate().filter(|(_, runs)| !runs.is_empty());
-        numbered.map(|(id, runs)| (PartitionId(id as u32), runs))
+        self.runs.iter().filter(|(_, runs)| !runs.is_empty()).map(|(id, runs)| (*id, runs))
     }
 
     /// Puts back a run that a checkpoint remembers; in order.
@@ -251,11 +264,7 @@ impl Index {
     }
 
     fn runs_mut(&mut self, partition: PartitionId) -> &mut VecDeque<Run> {
-        let slot = partition.0 as usize;
-        if self.runs.len() <= slot {
-            self.runs.resize_with(slot + 1, VecDeque::new);
-        }
-        &mut self.runs[slot]
+        self.runs.entry(partition).or_default()
     }
 
     fn count_in(&mut self, lsn: Lsn, bytes: u64) {
@@ -351,9 +360,26 @@ mod tests {
         let batches = [batch(0, 2, 4096), batch(2, 3, 4296), batch(5, 1, 4496), batch(6, 1, SIZE + 4096)];
         let mut index = index(&batches);
         let holes = [(Lsn(4296), Lsn(4496))].into();
-        assert_eq!(index.leave_out(&holes, &[batches[0], batches[2]]), 3);
+        assert_eq!(index.leave_out(&holes, &BTreeMap::new(), &[batches[0], batches[2]]), 3);
         assert_eq!(bounds(&index), [(0, 2, 4096), (5, 6, 4496), (6, 7, SIZE + 4096)]);
         assert_eq!((index.live_in(Lsn(0)), index.live_total()), (400, 600));
+    }
+
+    #[test]
+    fn batches_between_two_holes_are_found_whichever_hole_was_seen_first() {
+        let batches = [batch(0, 2, 4096), batch(2, 3, 4296), batch(5, 1, 4496), batch(6, 1, 4696), batch(7, 1, 4896)];
+        let whole = [batches[0], batches[2], batches[4]];
+        let holes = [(Lsn(4296), Lsn(4496)), (Lsn(4696), Lsn(4896))];
+        for order in [[0, 1], [1, 0]] {
+            let mut index = index(&batches);
+            let mut older = BTreeMap::new();
+            for hole in order.map(|nth| holes[nth]) {
+                index.leave_out(&[hole].into(), &older, &whole);
+                older.extend([hole]);
+            }
+            assert_eq!(bounds(&index), [(0, 2, 4096), (5, 6, 4496), (7, 8, 4896)]);
+            assert_eq!(index.live_total(), 600);
+        }
     }
 
     #[test]
