@@ -72,6 +72,9 @@ impl Limits {
     pub const OFFENCE: Duration = Duration::from_secs(60);
     /// How long a backup keeps segments from going without a word of whoever copies them. Beyond: it is over.
     pub const BACKUP_LEASE: Duration = Duration::from_secs(60);
+    /// Segments of one log kept open. Beyond: who was not asked for the longest is closed, and opened again when it is.
+    /// Beside them the newest is open once more where small groups are durable by their write alone.
+    pub const SEGMENTS_OPEN_MAX: usize = 32;
     /// Times one connection is moved to another shard before it stays where it is.
     pub const MOVES_MAX: u8 = 1;
 }
