@@ -44,7 +44,14 @@ struct Open {
 impl LogDevice {
     /// The device of `log` in `folder`, which is there.
     pub fn new(log: LogId, folder: PathBuf, mode: WriteMode) -> Rc<LogDevice> {
-        Rc::new(LogDevice { log, folder, mode, open: RefCell::default(), uses: Cell::default(), through: RefCell::default() })
+        Rc::new(LogDevice {
+            log,
+            folder,
+            mode,
+            open: RefCell::default(),
+            uses: Cell::default(),
+            through: RefCell::default(),
+        })
     }
 
     /// Whose it is.

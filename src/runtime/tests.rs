@@ -50,6 +50,7 @@ fn log_options(log: LogId) -> LogOptions {
         retention_ms: 0,
         retention_bytes: 0,
         low_water: 0,
+        index_max: usize::MAX,
         through_max: THROUGH_MAX,
     }
 }

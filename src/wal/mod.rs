@@ -12,7 +12,9 @@ pub mod cut;
 #[cfg(test)]
 mod damage_tests;
 pub mod entry;
+mod grain;
 pub mod group_commit;
+
 mod index;
 pub mod log;
 #[cfg(test)]

@@ -71,6 +71,7 @@ pub struct Recovery {
     /// Files whose names fit no segment.
     strangers: Vec<Lsn>,
     checkpoint: Option<Checkpoint>,
+    index_max: usize,
     stage: Stage,
     window: Window,
     asked: usize,
@@ -163,7 +164,7 @@ impl Recovered {
             next: Lsn(BLOCK as u64),
             found: Found::default(),
             catalog: Catalog::default(),
-            index: Index::new(segment_size),
+            index: Index::new(segment_size, usize::MAX),
             holes: BTreeMap::new(),
             stats: LogStats::default(),
         }
@@ -195,6 +196,7 @@ impl Recovery {
             files,
             strangers: Vec::new(),
             checkpoint: None,
+            index_max: options.index_max,
             stage: Stage::Headers,
             window: Window::default(),
             asked: 0,
@@ -209,7 +211,7 @@ impl Recovery {
             doubted: None,
             used: BTreeSet::new(),
             catalog: Catalog::default(),
-            index: Index::new(options.segment_size),
+            index: Index::new(options.segment_size, options.index_max),
             holes: BTreeMap::new(),
             report: RecoveryReport {
                 log: options.log,
@@ -370,6 +372,8 @@ impl Recovery {
         self.last = last;
         (self.at, self.end, self.epoch, self.epoch_max) = (next, end, epoch, epoch);
         (self.synced, self.catalog, self.index, self.holes) = (end, catalog, index, holes);
+        self.index.bound(self.index_max);
+        self.index.keep_within(&self.holes);
         self.index.fence(next);
         for segment in segments {
             match self.files.get(&segment).map(|file| file.bad) {
@@ -447,7 +451,7 @@ impl Recovery {
 
     /// Without a checkpoint everything there is has to be looked at; and it has to be everything.
     fn begin_without(&mut self) {
-        self.index = Index::new(self.size);
+        self.index = Index::new(self.size, self.index_max);
         self.report.rebuilt = true;
         let Some(first) = self.files.keys().next().copied() else {
             self.stage = Stage::Done;
@@ -558,6 +562,7 @@ impl Recovery {
             (true, true) => self.fold_moved(&batch),
             (false, _) => {}
         }
+        self.index.keep_within(&self.holes);
         self.catalog.fold(entry);
     }
 

@@ -41,6 +41,7 @@ fn options() -> LogOptions {
         retention_ms,
         retention_bytes,
         low_water,
+        index_max: 4096,
         through_max: THROUGH_MAX,
     }
 }

@@ -87,6 +87,7 @@ impl World {
             retention_ms,
             retention_bytes,
             low_water,
+            index_max: 64 * 1024,
             through_max: THROUGH_MAX,
         };
         let logs = vec![(LogId(0), Log::new(log, Recovered::nothing(SEGMENT)))];
