@@ -14,8 +14,8 @@ use super::entry::{BLOCK, Kind};
 use super::group_commit::THROUGH_MAX;
 use super::index::Indexed;
 use super::log::LogOptions;
+use super::recovery::report::{Loss, RecoveryReport};
 use super::recovery::{Recovered, Recovery, RecoveryStep};
-use super::recovery_report::{Loss, RecoveryReport};
 use super::scan::{BadPlace, Corruption, FoundEntry, Walk};
 use crate::model::{FsyncPolicy, Limits, LogId, Lsn, PartitionId, RecoveryMode};
 
