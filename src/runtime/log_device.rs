@@ -17,7 +17,7 @@ use super::segment_file::{Block, SegmentFile, remove, rename, sync_directory};
 use super::shard::Shard;
 use crate::model::{Limits, LogId, Lsn};
 use crate::shard::Event;
-use crate::wal::{LogAction, LogEvent, LogFailure, Recovered};
+use crate::wal::{GROUP_MAX, GroupPiece, LogAction, LogEvent, LogFailure, Recovered};
 
 /// How often the log is told how much room there is.
 const SPACE_EVERY: Duration = Duration::from_secs(1);
@@ -72,10 +72,17 @@ impl LogDevice {
         self.mode
     }
 
-    /// Starts what the log asks for and answers when it is done. A write's bytes are gathered before this returns.
+    /// Starts what the log asks for and answers when it is done. The bytes of a group's write are gathered before this returns.
     pub fn start(self: &Rc<Self>, shard: &Rc<Shard>, action: LogAction) {
         let (device, answered) = (self.clone(), shard.clone());
         match action {
+            // One large entry: by and by, so that memory for it is asked for once, when it comes in, and not twice.
+            LogAction::Write { ticket, segment, position, pieces, len, .. } if len > GROUP_MAX => {
+                shard.spawn(async move {
+                    let done = device.write_large(segment, position, &pieces, len).await;
+                    device.answer(&answered, "write", Some(segment), done.map(|()| LogEvent::Written { ticket }));
+                });
+            }
             LogAction::Write { ticket, segment, position, pieces, len, through } => {
                 let block = Block::of_group(&pieces, len, self.mode);
                 shard.spawn(async move {
@@ -120,6 +127,14 @@ impl LogDevice {
         let file = self.file(segment).await?;
         self.trusted()?;
         self.distrust_after(file.write(block, position).await)
+    }
+
+    async fn write_large(&self, segment: Lsn, position: u64, pieces: &[GroupPiece], len: usize) -> io::Result<()> {
+        for from in (0..len).step_by(GROUP_MAX) {
+            let part = Block::of_group_part(pieces, from, GROUP_MAX.min(len - from), self.mode);
+            self.write(segment, position + from as u64, part).await?;
+        }
+        Ok(())
     }
 
     /// As a write and then a sync; in one operation where the device can.

@@ -206,6 +206,24 @@ impl Block {
         })
     }
 
+    /// `len` bytes of the same, from `from` on.
+    pub fn of_group_part(pieces: &[GroupPiece], from: usize, len: usize, mode: WriteMode) -> Block {
+        Block::filled(len, mode, |block| {
+            block.fill(0);
+            let mut at = 0usize;
+            for piece in pieces {
+                for part in [&piece.header[..], &piece.body[..]] {
+                    let (start, end) = (at.max(from), (at + part.len()).min(from + len));
+                    if start < end {
+                        block[start - from..end - from].copy_from_slice(&part[start - at..end - at]);
+                    }
+                    at += part.len();
+                }
+                at = at.next_multiple_of(ENTRY_ALIGN);
+            }
+        })
+    }
+
     fn filled(len: usize, mode: WriteMode, fill: impl FnOnce(&mut [u8])) -> Block {
         match mode {
             WriteMode::Direct => {

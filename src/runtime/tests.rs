@@ -14,7 +14,7 @@ use super::*;
 use crate::model::{Chunk, ConnId, FsyncPolicy, Instant, Limits, LogId, Lsn, RecoveryMode, ShardId};
 use crate::shard::ask::{Answer, Question};
 use crate::shard::{Action, Arrival, Carry, Event, Letter};
-use crate::wal::{BLOCK, GroupPiece, LogAction, LogEvent, LogOptions, ReadFor, THROUGH_MAX, Ticket};
+use crate::wal::{BLOCK, GROUP_MAX, GroupPiece, LogAction, LogEvent, LogOptions, ReadFor, THROUGH_MAX, Ticket};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -541,6 +541,26 @@ fn a_segment_is_prepared_written_synced_and_read_back() {
     assert_eq!(&read[200..208], b"worlds!!");
     assert!(read[208..].iter().all(|byte| *byte == 0));
     assert_eq!(&desk.read(Lsn(0), 0, BLOCK)[..9], b"segment 0");
+    desk.broker.stop();
+}
+
+#[test]
+fn an_entry_larger_than_a_group_stands_in_the_log_as_it_would_in_one_write() {
+    let desk = Desk::new();
+    desk.act(vec![prepare(Lsn(0), None)]);
+    let body: Vec<u8> = (0..2 * GROUP_MAX + 12_345).map(|nth| (nth % 251) as u8).collect();
+    let pieces = vec![
+        GroupPiece { header: [1; crate::wal::ENTRY_HEADER], body: Bytes::from(body.clone()) },
+        GroupPiece { header: [2; crate::wal::ENTRY_HEADER], body: Bytes::from_static(b"behind") },
+    ];
+    let len = (body.len() + 200).next_multiple_of(BLOCK);
+    let write =
+        LogAction::Write { ticket: Ticket(1), segment: Lsn(0), position: BLOCK as u64, pieces, len, through: false };
+    assert!(matches!(desk.act(vec![write])[..], [LogEvent::Written { ticket: Ticket(1) }]));
+    let read = desk.read(Lsn(0), BLOCK as u64, len);
+    let image = [&[1; 64][..], &body, &[0; 7], &[2; 64], b"behind"].concat();
+    assert_eq!(body.len() % 8, 1);
+    assert!(read[..image.len()] == image[..] && read[image.len()..].iter().all(|byte| *byte == 0));
     desk.broker.stop();
 }
 

@@ -34,7 +34,7 @@ pub use action::{GroupPiece, LogAction, LogEvent, LogFailure, ReadFor, Ticket};
 pub use catalog::{Catalog, PartitionState, ProducerCheck, SubscriptionState};
 pub use cut::Cut;
 pub use entry::{BLOCK, ENTRY_HEADER, Entry, PartitionMeta, PatternKey, PatternMeta, SubscriptionMeta};
-pub use group_commit::THROUGH_MAX;
+pub use group_commit::{GROUP_MAX, THROUGH_MAX};
 pub use log::{Log, LogOptions, LogState};
 pub use reading::{BatchPlace, Batches, Place};
 pub use recovery::report::{Loss, RecoveryReport};
