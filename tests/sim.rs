@@ -9,8 +9,10 @@ use blipmq::sim::run::run;
 /// were not counted. 9780, 11018, 14416: a subscription was lost that its owner had been told of. 2206: a record that was
 /// acknowledged on its way to the dead letters came again. 23110: a moved batch took a producer back to its older epoch.
 /// 651, 1266, 1309: a checkpoint knew of a start that was ahead of the cursors it knew of. 465, 952: a topic came
-/// while the owner of a pattern subscription was away, on a shard without a cursor of it.
-const STORIES: [u64; 15] = [126, 4147, 5722, 6039, 13900, 9780, 11018, 14416, 2206, 23110, 651, 1266, 1309, 465, 952];
+/// while the owner of a pattern subscription was away, on a shard without a cursor of it. 16804, 76529: a publish that
+/// waited behind another one of its shard was taken and never answered.
+const STORIES: [u64; 17] =
+    [126, 4147, 5722, 6039, 13900, 9780, 11018, 14416, 2206, 23110, 651, 1266, 1309, 465, 952, 16804, 76529];
 
 #[test]
 fn hundreds_of_worlds_keep_every_promise() {
