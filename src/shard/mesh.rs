@@ -117,7 +117,10 @@ impl Core {
         }
     }
 
+    /// A connection is a guest from its first letter to [`Letter::Gone`], also while what it published waits: that is how
+    /// [`Core::unpark`] knows whether anybody is left to be told.
     fn foreign_publish(&mut self, from: ShardId, publish: Box<ForeignPublish>) {
+        self.guest_or_new(publish.conn, publish.version);
         let parked = &mut self.peers[from.index()].parked;
         if !parked.is_empty() {
             return parked.push_back(publish);
@@ -192,5 +195,116 @@ impl Core {
                 self.write_letter(from, Letter::Subscribed { conn, subscription, outcome });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Action, CoreOptions, Event};
+    use super::*;
+    use crate::auth::KeyRing;
+    use crate::config::TopicRules;
+    use crate::model::record_batch::BatchBuilder;
+    use crate::model::{
+        Backoff, Instant, Limits, Offset, OverflowPolicy, Pattern, Qos, SubscriptionMode, Timestamp, TopicName,
+    };
+    use crate::shard::subscribe::SubscribeOptions;
+
+    const OTHER: ShardId = ShardId(1);
+    const NOW: Instant = Instant(1_700_000_000_000_000_000);
+
+    /// The first of two shards, without a log; what other shards publish waits where one batch has filled a topic.
+    fn core() -> Core {
+        let options = CoreOptions {
+            shard: ShardId(0),
+            shards: 2,
+            logs: 2,
+            overflow: OverflowPolicy::Block,
+            limits: Limits { memory_queue_max: 1, ..Limits::default() },
+            keys: KeyRing::default(),
+            max_retries: 0,
+            retry: Backoff { base: std::time::Duration::from_millis(10), cap: std::time::Duration::from_secs(1) },
+            topics: TopicRules::default(),
+            seed: 1,
+        };
+        Core::new(options, NOW, Vec::new())
+    }
+
+    fn topic_of(core: &Core) -> TopicName {
+        let names = (0..).map(|nth| TopicName::parse(format!("t{nth}").as_bytes()).unwrap());
+        names.into_iter().find(|topic| core.owner(topic) == ShardId(0)).unwrap()
+    }
+
+    fn conn(slot: u32) -> ConnId {
+        ConnId { shard: OTHER, slot, generation: 1 }
+    }
+
+    fn publish(topic: &TopicName, slot: u32) -> Letter {
+        let mut builder = BatchBuilder::new();
+        builder.push(Timestamp(1), b"a record");
+        Letter::Publish(Box::new(ForeignPublish {
+            conn: conn(slot),
+            version: 2,
+            correlation: 7,
+            topic: topic.clone(),
+            qos: Qos::AtLeastOnce,
+            acknowledge: true,
+            mandatory: false,
+            ttl_ms: 0,
+            batch: builder.finish(Offset::ZERO, None),
+        }))
+    }
+
+    fn subscribe(topic: &TopicName, slot: u32) -> Letter {
+        let pattern = Pattern::parse(topic.as_bytes()).unwrap();
+        let options = SubscribeOptions::durable(String::new(), SubscriptionMode::Exclusive);
+        Letter::Subscribe(Box::new(ForeignSubscribe {
+            conn: conn(slot),
+            version: 2,
+            subscription: 1,
+            pattern,
+            options,
+        }))
+    }
+
+    /// Slots of the connections that are told something.
+    fn told(core: &mut Core, letter: Letter) -> Vec<u32> {
+        core.handle(NOW, Event::Mesh { from: OTHER, letters: vec![letter] });
+        let mut told = Vec::new();
+        while let Some(action) = core.poll() {
+            let Action::Mesh { letters, .. } = action else { continue };
+            told.extend(letters.iter().filter_map(|letter| match letter {
+                Letter::Output { conn, .. } => Some(conn.slot),
+                _ => None,
+            }));
+        }
+        told
+    }
+
+    #[test]
+    fn a_publish_that_waits_behind_another_is_answered_like_the_first() {
+        let mut core = core();
+        let topic = topic_of(&core);
+        told(&mut core, subscribe(&topic, 0));
+        assert_eq!(told(&mut core, publish(&topic, 1)), [1]);
+        assert!(told(&mut core, publish(&topic, 2)).is_empty() && told(&mut core, publish(&topic, 3)).is_empty());
+        let mut answered = told(&mut core, Letter::Gone { conn: conn(0) });
+        answered.sort_unstable();
+        assert_eq!(answered, [2, 3]);
+    }
+
+    #[test]
+    fn of_a_connection_that_went_while_its_publish_waited_nothing_is_left() {
+        let mut core = core();
+        let topic = topic_of(&core);
+        told(&mut core, subscribe(&topic, 0));
+        for slot in 1..4 {
+            told(&mut core, publish(&topic, slot));
+        }
+        told(&mut core, Letter::Gone { conn: conn(2) });
+        told(&mut core, Letter::Gone { conn: conn(3) });
+        assert!(told(&mut core, Letter::Gone { conn: conn(0) }).is_empty());
+        assert_eq!(core.guests.keys().map(|conn| conn.slot).collect::<Vec<_>>(), [1]);
+        assert_eq!((core.links.len(), core.stats.messages_published), (1, 3));
     }
 }

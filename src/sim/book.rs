@@ -1,5 +1,7 @@
 //! What a run knows of its own doings, beside what the broker says of them.
 
+use std::time::Duration;
+
 use super::messages::{Messages, TopicId};
 use super::subs::Subs;
 use crate::model::{Pattern, TopicName};
@@ -11,13 +13,23 @@ pub struct Book {
     pub subs: Subs,
     /// Attempts of a subscription that asks for none in particular.
     pub attempts_default: u16,
+    /// Its delay between two of them.
+    pub retry_default_ms: u64,
     /// Shards of this process.
     pub shards: u16,
 }
 
 impl Book {
-    pub fn new(topics: Vec<TopicName>, attempts_default: u16) -> Book {
-        Book { topics, messages: Messages::default(), subs: Subs::default(), attempts_default, shards: 0 }
+    pub fn new(topics: Vec<TopicName>, (attempts_default, retry_default_ms): (u16, u64), grace: Duration) -> Book {
+        let subs = Subs::new(grace);
+        Book { topics, messages: Messages::default(), subs, attempts_default, retry_default_ms, shards: 0 }
+    }
+
+    /// How long an attempt has before the next one at least, when a subscription asks for so much; zero: for nothing
+    /// in particular. Delays are scaled by up to a quarter.
+    pub fn retry(&self, asked_ms: u64) -> Duration {
+        let plain = if asked_ms == 0 { self.retry_default_ms } else { asked_ms };
+        Duration::from_millis(plain) * 3 / 4
     }
 
     pub fn topic(&self, name: &[u8]) -> Option<TopicId> {
@@ -41,7 +53,7 @@ impl Book {
             message.offset = None;
         }
         for sub in self.subs.iter_mut() {
-            sub.since = None;
+            (sub.since, sub.back) = (None, false);
             sub.sources.clear();
         }
     }

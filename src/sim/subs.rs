@@ -1,6 +1,7 @@
 //! Every subscription of a run: what it was given, and what it settled.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::messages::{MessageId, TopicId};
 use super::network::LinkId;
@@ -26,6 +27,8 @@ pub struct Wanted {
     pub shared: bool,
     pub auto_acknowledge: bool,
     pub attempts_max: u16,
+    /// How long an attempt has before the next one, at least.
+    pub retry: Duration,
     pub dead_letter: Option<TopicId>,
     pub topics: Vec<TopicId>,
     /// By pattern: several shards may serve it.
@@ -39,10 +42,20 @@ pub struct Sub {
     pub wanted: Wanted,
     /// It exists: the broker said so and nothing has ended it.
     pub alive: bool,
+    /// Its subscriber has asked for its end.
+    pub deleted: bool,
+    /// When the broker said that it is deleted.
+    pub gone_at: Option<Instant>,
+    /// Deleted, and perhaps there all the same: nothing was said of it yet, or a crash has undone the deletion.
+    pub back: bool,
+    /// The deleted one that had its key before.
+    pub before: Option<SubId>,
     /// When the broker first said so.
     pub since: Option<Instant>,
     /// When it lost a connection: what was under way there counts as an attempt, whether it was seen or not.
     pub lost: Vec<Instant>,
+    /// When it was last ended on a connection that went on.
+    pub left: BTreeMap<LinkId, Instant>,
     /// Version 1: a second session of its key was begun while the first was still held; which one is taken over later
     /// is the broker's choice.
     pub split: bool,
@@ -96,12 +109,20 @@ pub struct Given {
 pub struct Subs {
     all: Vec<Sub>,
     by_key: BTreeMap<SubKey, SubId>,
+    /// The latest of each key that was deleted.
+    deleted: BTreeMap<SubKey, SubId>,
     /// Settled by bytes that the broker has, but perhaps has not come to yet.
     said: Vec<(LinkId, SubId, TopicId, MessageId)>,
     now: Instant,
+    grace: Duration,
 }
 
 impl Subs {
+    /// `grace`: how long letters between shards may be under way, there and back.
+    pub fn new(grace: Duration) -> Subs {
+        Subs { grace, ..Subs::default() }
+    }
+
     /// The subscription of that key, or a new one.
     pub fn wanted(&mut self, key: Option<SubKey>, wanted: Wanted) -> SubId {
         if let Some(known) = key.as_ref().and_then(|key| self.by_key.get(key)) {
@@ -111,15 +132,21 @@ impl Subs {
         if let Some(key) = key.clone() {
             self.by_key.insert(key, id);
         }
+        let before = key.as_ref().and_then(|key| self.deleted.get(key)).copied();
         let (sources, credit) = (BTreeMap::new(), BTreeMap::new());
         self.all.push(Sub {
             key,
             wanted,
             alive: false,
+            deleted: false,
+            gone_at: None,
+            back: false,
+            before,
             since: None,
             uncertain: false,
             split: false,
             lost: Vec::new(),
+            left: BTreeMap::new(),
             sources,
             credit,
             held: BTreeMap::new(),
@@ -145,9 +172,11 @@ impl Subs {
 
     /// It is deleted; the next one of its key is another.
     pub fn delete(&mut self, id: SubId) {
-        self.of_mut(id).alive = false;
-        if let Some(key) = self.of(id).key.clone() {
+        let sub = self.of_mut(id);
+        (sub.alive, sub.deleted, sub.back) = (false, true, true);
+        if let Some(key) = sub.key.clone() {
             self.by_key.remove(&key);
+            self.deleted.insert(key, id);
         }
     }
 
@@ -167,7 +196,8 @@ impl Subs {
         given.settled |= wanted.auto_acknowledge;
         given.qos = delivery.qos;
         source.start = source.start.or(delivery.offset.filter(|_| delivery.qos == Qos::AtLeastOnce));
-        let waits = delivery.qos == Qos::AtLeastOnce && !wanted.auto_acknowledge && !given.exhausted && !given.said;
+        let acknowledged = delivery.qos == Qos::AtMostOnce || wanted.auto_acknowledge;
+        let waits = !acknowledged && !given.exhausted && !given.said && !delivery.late;
         source.in_flight = source.in_flight + usize::from(waits) - usize::from(given.in_flight);
         given.in_flight = waits;
     }
@@ -193,15 +223,19 @@ impl Subs {
         }
     }
 
-    /// The broker has come to everything that it has read from links that it goes on reading.
-    pub fn handled(&mut self, now: Instant, reads: impl Fn(LinkId) -> bool) {
+    /// Time has passed.
+    pub fn at(&mut self, now: Instant) {
         self.now = now;
-        let Subs { all, said, .. } = self;
+    }
+
+    /// The broker has come to everything that it has read from links that it goes on reading.
+    pub fn handled(&mut self, reads: impl Fn(LinkId) -> bool) {
+        let Subs { all, said, now, .. } = self;
         said.retain(|(link, sub, topic, message)| {
             let handled = reads(*link);
             let source = all[sub.0 as usize].sources.get_mut(topic);
             if let Some(given) = source.and_then(|source| source.given.get_mut(message)).filter(|_| handled) {
-                given.settled_at.get_or_insert(now);
+                given.settled_at.get_or_insert(*now);
             }
             !handled
         });
@@ -209,10 +243,32 @@ impl Subs {
 
     /// A connection is gone.
     pub fn detach(&mut self, id: SubId, link: LinkId) {
-        self.said.retain(|said| said.0 != link || said.1 != id);
+        let now = self.now;
+        self.of_mut(id).lost.push(now);
+        self.end(id, link);
+    }
+
+    /// A connection goes on without the subscription: what was under way to it is seen when it comes.
+    pub fn leave(&mut self, id: SubId, link: LinkId) {
         let now = self.now;
         let sub = self.of_mut(id);
-        sub.lost.push(now);
+        sub.left.insert(link, now);
+        if sub.deleted {
+            (sub.gone_at, sub.back) = (Some(now), false);
+        }
+        self.end(id, link);
+    }
+
+    /// A connection is gone that the subscription had left: what was under way then may not have been seen.
+    pub fn vanished(&mut self, id: SubId, link: LinkId) {
+        let (now, grace) = (self.now, self.grace);
+        let sub = self.of_mut(id);
+        sub.lost.extend(sub.left.remove(&link).filter(|left| now < *left + grace));
+    }
+
+    fn end(&mut self, id: SubId, link: LinkId) {
+        self.said.retain(|said| said.0 != link || said.1 != id);
+        let sub = self.of_mut(id);
         sub.credit.remove(&link);
         sub.held.remove(&link);
         if sub.key.is_none() {
@@ -227,9 +283,18 @@ impl Subs {
         }
     }
 
+    /// Deletions that were said since `exposed` may not have outlived the process: the log may not have them.
+    pub fn doubt_deletions(&mut self, exposed: Option<Instant>) {
+        for sub in &mut self.all {
+            sub.back |= exposed.is_some_and(|since| sub.gone_at.is_some_and(|said| said >= since));
+        }
+    }
+
     /// The process has ended. `remembers`: what was settled before then is remembered; `None`: nothing is for sure.
     pub fn process_ended(&mut self, remembers: Option<Instant>) {
+        let (now, grace) = (self.now, self.grace);
         for sub in &mut self.all {
+            sub.count_attempts(now, grace);
             sub.alive &= sub.key.is_some();
             sub.credit.clear();
             sub.held.clear();
@@ -238,6 +303,19 @@ impl Subs {
                 source.in_flight = 0;
                 source.given.values_mut().for_each(|given| given.process_ended(remembers));
             }
+        }
+    }
+}
+
+impl Sub {
+    /// A new process begins to count anew. What the last one gave up it does not give again, also when the last
+    /// attempts were under way to connections that were lost, and not seen there.
+    fn count_attempts(&mut self, now: Instant, grace: Duration) {
+        let (lost, most) = (&self.lost, usize::from(self.wanted.attempts_max));
+        let tried = self.sources.values_mut().flat_map(|source| source.given.values_mut());
+        for given in tried.filter(|given| given.times > 0) {
+            let unseen = lost.iter().filter(|at| **at < now && **at + grace > given.at).count();
+            given.exhausted |= usize::from(given.attempt) + unseen >= most;
         }
     }
 }
@@ -274,5 +352,103 @@ impl Given {
         (self.in_flight, self.times, self.attempt) = (false, 0, 0);
         self.settled_at = self.settled_at.filter(|at| remembers.is_some_and(|from| *at < from));
         self.said = self.settled_at.is_some();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOPIC: TopicId = TopicId(0);
+    const GRACE: Duration = Duration::from_millis(1);
+
+    fn key() -> SubKey {
+        SubKey::Named { pattern: b"t0".to_vec(), name: "s".into() }
+    }
+
+    fn subs(attempts_max: u16) -> (Subs, SubId) {
+        let mut subs = Subs::new(GRACE);
+        let id = subs.wanted(Some(key()), wanted(attempts_max));
+        (subs, id)
+    }
+
+    fn wanted(attempts_max: u16) -> Wanted {
+        Wanted {
+            version: 2,
+            qos: Qos::AtLeastOnce,
+            shared: true,
+            auto_acknowledge: false,
+            attempts_max,
+            retry: Duration::from_millis(10),
+            dead_letter: None,
+            topics: vec![TOPIC],
+            spread: false,
+        }
+    }
+
+    fn ms(ms: u64) -> Instant {
+        Instant(ms * 1_000_000)
+    }
+
+    fn give(subs: &mut Subs, at: Instant, (sub, link): (SubId, u32), attempt: u16, late: bool) {
+        let (link, id, qos, offset) = (LinkId(link), MessageId(0), Qos::AtLeastOnce, Some(Offset(0)));
+        let (attempt, redelivery) = (Some(attempt), attempt > 1);
+        subs.delivered(at, &Delivery { sub, link, topic: TOPIC, id, qos, offset, attempt, redelivery, late });
+    }
+
+    fn given(subs: &Subs, id: SubId) -> &Given {
+        &subs.of(id).sources[&TOPIC].given[&MessageId(0)]
+    }
+
+    #[test]
+    fn what_comes_to_a_member_that_has_left_is_an_attempt_and_in_flight_to_nobody() {
+        let (mut subs, id) = subs(3);
+        give(&mut subs, ms(1), (id, 1), 1, false);
+        assert_eq!(subs.of(id).sources[&TOPIC].in_flight, 1);
+        subs.at(ms(20));
+        subs.leave(id, LinkId(2));
+        give(&mut subs, ms(20), (id, 2), 2, true);
+        assert_eq!((subs.of(id).sources[&TOPIC].in_flight, given(&subs, id).attempt), (0, 2));
+        assert!(!given(&subs, id).exhausted && subs.of(id).lost.is_empty());
+    }
+
+    #[test]
+    fn what_was_under_way_to_a_member_that_left_may_be_lost_with_its_connection_soon_after() {
+        for (closed, unseen) in [(20, 1), (22, 0)] {
+            let (mut subs, id) = subs(3);
+            subs.at(ms(20));
+            subs.leave(id, LinkId(2));
+            subs.at(ms(closed));
+            subs.vanished(id, LinkId(2));
+            assert_eq!(subs.of(id).lost.len(), unseen);
+        }
+    }
+
+    #[test]
+    fn attempts_that_a_lost_connection_did_not_show_exhaust_a_record_for_the_next_process_too() {
+        for (attempts_max, exhausted) in [(2, true), (3, false)] {
+            let (mut subs, id) = subs(attempts_max);
+            give(&mut subs, ms(1), (id, 1), 1, false);
+            subs.at(ms(20));
+            subs.detach(id, LinkId(2));
+            subs.at(ms(40));
+            subs.process_ended(None);
+            assert_eq!((given(&subs, id).exhausted, given(&subs, id).attempt), (exhausted, 0));
+        }
+    }
+
+    #[test]
+    fn a_deletion_is_undone_only_by_a_crash_that_may_have_taken_it() {
+        let (mut subs, id) = subs(3);
+        subs.delete(id);
+        assert!(subs.of(id).back, "nothing was said of it yet");
+        subs.at(ms(5));
+        subs.leave(id, LinkId(1));
+        for (exposed, back) in [(None, false), (Some(ms(6)), false), (Some(ms(5)), true)] {
+            subs.doubt_deletions(exposed);
+            assert_eq!(subs.of(id).back, back);
+        }
+        let next = subs.wanted(Some(key()), wanted(3));
+        assert_eq!(subs.of(next).before, Some(id));
     }
 }

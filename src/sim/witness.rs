@@ -76,6 +76,8 @@ pub struct Delivery {
     pub offset: Option<Offset>,
     pub attempt: Option<u16>,
     pub redelivery: bool,
+    /// Its subscription had ended on this link when it came: it was under way between two shards.
+    pub late: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -100,6 +102,8 @@ struct Watched {
     aliases: BTreeMap<u32, TopicId>,
     asked: BTreeMap<u64, Asked>,
     subs: BTreeMap<u64, SubId>,
+    /// Ended on this link, while the link is still there; not those that were deleted, of which nothing may come.
+    left: BTreeMap<u64, SubId>,
     sources: BTreeMap<(u64, u32), TopicId>,
     /// Version 1: what each delivery tag stands for.
     tags: BTreeMap<u64, (SubId, TopicId, MessageId)>,
@@ -118,6 +122,8 @@ pub struct Witness {
     links: BTreeMap<LinkId, Watched>,
 }
 
+/// After an UNSUBSCRIBE, what was under way may still come; but not when the subscription was deleted.
+pub const ENDED: &str = "nothing is delivered to a subscription that has ended";
 const DECODABLE: &str = "what a broker says is a frame of its protocol";
 
 impl Witness {
@@ -133,6 +139,7 @@ impl Witness {
             aliases: BTreeMap::new(),
             asked: BTreeMap::new(),
             subs: BTreeMap::new(),
+            left: BTreeMap::new(),
             sources: BTreeMap::new(),
             tags: BTreeMap::new(),
         };
@@ -143,6 +150,7 @@ impl Witness {
     pub fn closed(&mut self, book: &mut Book, link: LinkId) {
         let Some(watched) = self.links.remove(&link) else { return };
         watched.subs.into_values().for_each(|sub| book.subs.detach(sub, link));
+        watched.left.into_values().for_each(|sub| book.subs.vanished(sub, link));
     }
 
     /// The process is gone.
@@ -281,8 +289,9 @@ impl Watched {
         let attempts_max = book.attempts_default;
         let (shared, auto_acknowledge, dead_letter) = (false, false, None);
         let topics = vec![topic];
+        let (spread, retry) = (false, book.retry(0));
         let wanted =
-            Wanted { version: 1, qos, shared, auto_acknowledge, attempts_max, dead_letter, topics, spread: false };
+            Wanted { version: 1, qos, shared, auto_acknowledge, attempts_max, retry, dead_letter, topics, spread };
         let sub = book.subs.wanted(key, wanted);
         book.subs.of_mut(sub).split |= self.crowded;
         self.asked.insert(correlation, Asked::Subscribe(sub, (0, 0)));
@@ -296,6 +305,7 @@ impl Watched {
             shared: said.mode == SubscriptionMode::Shared,
             auto_acknowledge: said.auto_acknowledge,
             attempts_max: said.max_retries.map_or(book.attempts_default, |retries| retries.saturating_add(1)),
+            retry: book.retry(said.retry_delay_ms.into()),
             dead_letter: book.topic(said.dead_letter),
             topics: book.matching(said.pattern),
             spread: book.topic(said.pattern).is_none(),
@@ -329,7 +339,10 @@ impl Watched {
         match response {
             Response::Ack { subscription } if subscription != 0 => {
                 if let Some(Asked::Unsubscribe(number)) = self.asked.get(&correlation) {
-                    facts.extend(self.subs.remove(number).map(|sub| Fact::Unsubscribed { sub, link }));
+                    let (number, sub) = (*number, self.subs.remove(number));
+                    facts.extend(sub.map(|sub| Fact::Unsubscribed { sub, link }));
+                    // What is deleted has ended on every shard when that is said.
+                    self.left.extend(sub.filter(|sub| !book.subs.of(*sub).deleted).map(|sub| (number, sub)));
                 }
                 facts.extend(self.subscribed(link, correlation, subscription, None));
             }
@@ -377,14 +390,18 @@ impl Watched {
         batch: &[u8],
         facts: &mut Vec<Fact>,
     ) -> Result<(), Violation> {
-        // After an UNSUBSCRIBE, what was under way may still come.
-        let Some(sub) = self.subs.get(&said.subscription).copied() else { return Ok(()) };
+        let here = self.subs.get(&said.subscription).map(|sub| (*sub, false));
+        let wanted = here.or_else(|| self.left.get(&said.subscription).map(|sub| (*sub, true)));
+        must(wanted.is_some(), ENDED, || format!("{link:?} {said:?}"))?;
+        let (sub, late) = wanted.expect("checked");
         let known = self.sources.get(&(said.subscription, said.source)).copied();
         must(known.is_some(), "a source is named before it delivers", || format!("{link:?} {said:?}"))?;
         let header = record_batch::check(batch);
         must(header.is_ok(), "a delivered batch is whole", || format!("{link:?} {said:?}: {header:?}"))?;
         let (topic, base) = (known.expect("checked"), header.expect("checked").base_offset);
-        facts.push(Fact::Sent { sub, link, records: said.count, bytes: payload.len() });
+        if !late {
+            facts.push(Fact::Sent { sub, link, records: said.count, bytes: payload.len() });
+        }
         let before = facts.len();
         for record in record_batch::records(batch) {
             let offset = base.plus(u64::from(record.offset_delta));
@@ -394,7 +411,7 @@ impl Watched {
             let id = published(book, record.value, || format!("{link:?} offset {offset}"))?;
             let (attempt, redelivery, qos) = (Some(said.attempt), said.redelivery, said.qos);
             let offset = Some(offset);
-            facts.push(Fact::Delivered(Delivery { sub, link, topic, id, qos, offset, attempt, redelivery }));
+            facts.push(Fact::Delivered(Delivery { sub, link, topic, id, qos, offset, attempt, redelivery, late }));
         }
         let all = facts.len() - before == said.count as usize;
         must(all, "a delivery has all the records that it says it has", || format!("{link:?} {said:?} base {base}"))
@@ -419,8 +436,8 @@ impl Watched {
         if said.qos == Qos::AtLeastOnce {
             self.tags.insert(tag, (sub, topic, id));
         }
-        let (offset, attempt, redelivery) = (None, None, false);
-        Ok(Fact::Delivered(Delivery { sub, link, topic, id, qos: said.qos, offset, attempt, redelivery }))
+        let (offset, attempt, redelivery, late) = (None, None, false, false);
+        Ok(Fact::Delivered(Delivery { sub, link, topic, id, qos: said.qos, offset, attempt, redelivery, late }))
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::model::Instant;
 use crate::sim::book::Book;
 use crate::sim::network::LinkId;
-use crate::sim::subs::{Source, SubId};
+use crate::sim::subs::{Given, Source, Sub, SubId};
 use crate::sim::violation::{Checked, must};
 use crate::sim::witness::Delivery;
 
@@ -52,20 +52,27 @@ impl Bounds {
     }
 
     pub fn in_flight(&self, book: &Book, now: Instant, delivery: &Delivery) -> Checked {
-        let Some(source) = book.subs.of(delivery.sub).sources.get(&delivery.topic) else { return Ok(()) };
+        let sub = book.subs.of(delivery.sub);
+        let Some(source) = sub.sources.get(&delivery.topic) else { return Ok(()) };
         if self.drops || source.in_flight <= self.in_flight_max {
             return Ok(());
         }
-        let count = self.unexpired(book, source, now);
+        let count = self.flying(book, sub, source, now);
         must(count <= self.in_flight_max, IN_FLIGHT, || format!("{count} of {}: {delivery:?}", self.in_flight_max))
     }
 
-    /// The broker lets go of what has expired without a word. Its log knows times to the millisecond only.
-    fn unexpired(&self, book: &Book, source: &Source, now: Instant) -> usize {
+    /// Without a word the broker lets go of what has expired (its log knows times to the millisecond only), and of what
+    /// had the last of its attempts on connections that were lost before it showed there.
+    fn flying(&self, book: &Book, sub: &Sub, source: &Source, now: Instant) -> usize {
         let expired = |id| {
             let message = book.messages.of(id);
             message.ttl_ms > 0 && message.handed.is_some_and(|at| now.plus_ms(1) > at.plus_ms(message.ttl_ms.into()))
         };
-        source.given.iter().filter(|(id, given)| given.in_flight && !expired(**id)).count()
+        let spent = |given: &Given| {
+            let unseen = sub.lost.iter().filter(|at| **at + self.grace > given.at + sub.wanted.retry).count();
+            usize::from(given.attempt) + unseen >= usize::from(sub.wanted.attempts_max)
+        };
+        let flying = source.given.iter().filter(|(id, given)| given.in_flight && !expired(**id) && !spent(given));
+        flying.count()
     }
 }

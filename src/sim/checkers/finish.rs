@@ -32,7 +32,7 @@ impl Finish {
     pub fn owed(&self, book: &Book) -> Option<String> {
         let subs = book.subs.iter().filter(|(_, sub)| sub.alive && !sub.split && sub.wanted.qos == Qos::AtLeastOnce);
         for (id, sub) in subs {
-            let owed = book.messages.iter().find(|(message, of)| self.is_owed(sub, *message, of));
+            let owed = book.messages.iter().find(|(message, of)| self.is_owed(book, sub, *message, of));
             if let Some((message, of)) = owed {
                 let given = sub.sources.get(&of.topic).and_then(|source| source.given.get(&message));
                 return Some(format!("{id:?} {:?} is owed message {} {of:?}, given {given:?}", sub.key, message.0));
@@ -41,14 +41,14 @@ impl Finish {
         None
     }
 
-    fn is_owed(&self, sub: &Sub, id: MessageId, message: &Message) -> bool {
+    fn is_owed(&self, book: &Book, sub: &Sub, id: MessageId, message: &Message) -> bool {
         if message.qos != Qos::AtLeastOnce || self.is_expired(message) || message.refused {
             return false;
         }
         if !sub.wanted.topics.contains(&message.topic) {
             return false;
         }
-        self.is_kept(sub, message) && !self.is_done(sub, id, message)
+        self.is_kept(sub, message) && !self.is_done(book, sub, id, message)
     }
 
     fn is_kept(&self, sub: &Sub, message: &Message) -> bool {
@@ -90,7 +90,13 @@ impl Finish {
         missing.map(|(number, _)| (id, number)).collect()
     }
 
-    fn is_done(&self, sub: &Sub, id: MessageId, message: &Message) -> bool {
+    fn is_done(&self, book: &Book, sub: &Sub, id: MessageId, message: &Message) -> bool {
+        // Where a crash has undone the end of a subscription, the next one of its name goes on with its cursor.
+        let before = sub.before.map(|before| book.subs.of(before)).filter(|before| before.back);
+        before.is_some_and(|before| self.is_done(book, before, id, message)) || self.is_done_by(sub, id, message)
+    }
+
+    fn is_done_by(&self, sub: &Sub, id: MessageId, message: &Message) -> bool {
         let handed = message.handed.unwrap_or_default();
         let unseen = sub.lost.iter().filter(|at| **at + self.grace > handed).count();
         // What needs no acknowledgement is settled when it is sent.

@@ -14,8 +14,8 @@ use std::time::Duration;
 use super::book::Book;
 use super::messages::MessageId;
 use super::subs::SubId;
-use super::violation::Checked;
-use super::witness::{Delivery, Fact};
+use super::violation::{Checked, must};
+use super::witness::{Delivery, ENDED, Fact};
 use crate::model::{FsyncPolicy, Instant};
 use crate::protocol::native::reply::Subscribed;
 
@@ -95,7 +95,7 @@ impl Checkers {
                 Ok(())
             }
             Fact::Unsubscribed { sub, link } => {
-                book.subs.detach(sub, link);
+                book.subs.leave(sub, link);
                 Ok(())
             }
         }
@@ -115,10 +115,23 @@ impl Checkers {
             return Ok(());
         }
         self.settled.delivered(book, now, delivery)?;
-        self.order.delivered(book, delivery)?;
         self.bounds.attempt(book, now, delivery)?;
+        if delivery.late {
+            return self.late(book, now, delivery);
+        }
+        self.order.delivered(book, delivery)?;
         book.subs.delivered(now, delivery);
         self.bounds.in_flight(book, now, delivery)
+    }
+
+    /// What had been sent before its shard heard of an UNSUBSCRIBE comes no later than letters take. It is an attempt
+    /// like any other, and in flight to nobody.
+    fn late(&self, book: &mut Book, now: Instant, delivery: &Delivery) -> Checked {
+        let left = book.subs.of(delivery.sub).left.get(&delivery.link).copied();
+        let under_way = left.is_some_and(|left| now <= left + self.rules.grace);
+        must(under_way, ENDED, || format!("since {left:?}: {delivery:?}"))?;
+        book.subs.delivered(now, delivery);
+        Ok(())
     }
 
     /// Power is about to be lost.

@@ -53,7 +53,7 @@ impl World {
             must(count < ACTIONS_MAX, "every event leads to an end", || format!("shard {shard}: {action:?}"))?;
             self.act(shard, action)?;
         }
-        self.book.subs.handled(self.scheduler.now(), |link| self.network.reads(link));
+        self.book.subs.handled(|link| self.network.reads(link));
         self.book.messages.handled(self.scheduler.now(), |link| self.network.reads(link));
         self.replan_network();
         self.set_timer(shard);

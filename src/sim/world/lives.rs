@@ -162,6 +162,7 @@ impl World {
     fn doubt_subscriptions(&mut self, exposed: Option<Instant>) {
         let volatile = self.shape.fsync.is_none();
         let exposed = exposed.filter(|_| self.shape.fsync != Some(FsyncPolicy::Always));
+        self.book.subs.doubt_deletions(exposed);
         for sub in self.book.subs.iter_mut() {
             let recent = |since| sub.since.is_none_or(|told| told >= since);
             sub.uncertain |= exposed.is_some_and(recent) || self.rotten;

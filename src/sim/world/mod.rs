@@ -116,7 +116,7 @@ impl World {
     pub fn new(seed: u64, plant: Option<Plant>, print: bool) -> World {
         let mut dice = Dice::new(seed);
         let shape = Shape::roll(&mut dice.fork(), plant);
-        let book = Book::new(shape.topics.clone(), shape.max_retries + 1);
+        let book = Book::new(shape.topics.clone(), (shape.max_retries + 1, shape.retry_backoff_ms), shape.grace());
         let clients = make_clients(&shape, &mut dice);
         let rules = Rules {
             fsync: shape.fsync.unwrap_or(crate::model::FsyncPolicy::None),
@@ -205,6 +205,7 @@ impl World {
     }
 
     fn happen(&mut self, happening: Happening) -> Checked {
+        self.book.subs.at(self.scheduler.now());
         match happening {
             Happening::Timer(life, shard) => self.timer(life, shard),
             Happening::Disk(moment) => self.disk_moment(moment),
