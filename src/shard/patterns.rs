@@ -156,7 +156,7 @@ impl Core {
                 max_retries,
                 dead_letter,
                 start: StartAt::Earliest,
-                ..SubscribeOptions::durable(name, mode)
+                ..SubscribeOptions::plain(name, mode)
             };
             let index = self.make_subscription(partition, &options, Offset::ZERO);
             self.subscriptions[index].detached = Some(self.now);

@@ -45,8 +45,9 @@ pub struct SubscribeOptions {
 }
 
 impl SubscribeOptions {
-    /// A durable subscription that nobody holds, with the broker's defaults.
-    pub(super) fn durable(name: String, mode: SubscriptionMode) -> SubscribeOptions {
+    /// QoS 1 from the latest record on, exclusive or shared, with the broker's defaults and no credit; durable if it has
+    /// a name.
+    pub(super) fn plain(name: String, mode: SubscriptionMode) -> SubscribeOptions {
         SubscribeOptions {
             qos: Qos::AtLeastOnce,
             mode,
@@ -76,69 +77,57 @@ impl Core {
     pub(super) fn subscribe_v1(&mut self, conn: &mut Conn, correlation: u64, topic: &[u8], qos: Qos) -> Flow {
         let identity = conn.session.identity.as_ref().expect("an open session has an identity");
         let session = qos == Qos::AtLeastOnce;
+        let name = if session { format!("v1:{}:", identity.name) } else { String::new() };
         let options = SubscribeOptions {
             qos,
-            mode: SubscriptionMode::Exclusive,
-            auto_settle: false,
-            start: StartAt::Latest,
-            credit_messages: 0,
-            credit_bytes: 0,
-            retry_delay_ms: 0,
-            max_retries: None,
-            name: if session { format!("v1:{}:", identity.name) } else { String::new() },
-            dead_letter: None,
             session,
             polled: true,
-            spread: false,
+            ..SubscribeOptions::plain(name, SubscriptionMode::Exclusive)
         };
         let pattern = TopicName::parse(topic).and_then(|topic| Pattern::parse(topic.as_bytes()));
-        self.subscribe(conn, correlation, pattern.map_err(Refusal::topic), options)
+        let wanted = pattern.map(|pattern| (pattern, options)).map_err(Refusal::topic);
+        self.subscribe(conn, correlation, wanted)
     }
 
-    pub(super) fn subscribe_with(&mut self, conn: &mut Conn, correlation: u64, wanted: &SubscribeWith<'_>) -> Flow {
-        // Who subscribes decides what becomes a dead letter, and so publishes to where those go.
-        let dead_letter = match wanted.dead_letter {
-            [] => Ok(None),
-            topic => TopicName::parse(topic)
-                .map_err(Refusal::topic)
-                .and_then(|topic| self.may_publish(conn, &topic).map(|()| Some(topic))),
+    /// Version 2: a topic or a pattern, and all that can be said of a subscription.
+    pub(super) fn subscribe_with(&mut self, conn: &mut Conn, correlation: u64, said: &SubscribeWith<'_>) -> Flow {
+        let wanted = self.wanted(conn, said);
+        self.subscribe(conn, correlation, wanted)
+    }
+
+    fn wanted(&self, conn: &Conn, said: &SubscribeWith<'_>) -> Result<(Pattern, SubscribeOptions), Refusal> {
+        let pattern = Pattern::parse(said.pattern).map_err(Refusal::topic)?;
+        let dead_letter = match said.dead_letter {
+            [] => None,
+            topic => Some(TopicName::parse(topic).map_err(Refusal::topic)?),
         };
-        let pattern = Pattern::parse(wanted.pattern).map_err(Refusal::topic);
-        let (pattern, dead_letter) = match (pattern, dead_letter) {
-            (Ok(pattern), Ok(dead_letter)) => (pattern, dead_letter),
-            (Err(refusal), _) | (_, Err(refusal)) => {
-                self.refuse(conn.link, correlation, &refusal);
-                return Flow::Go;
-            }
-        };
+        // What this subscription gives up goes there in the name of this key.
+        dead_letter.iter().try_for_each(|topic| self.may_publish(conn, topic))?;
         let options = SubscribeOptions {
-            qos: wanted.qos,
-            mode: wanted.mode,
-            auto_settle: wanted.auto_acknowledge,
-            start: wanted.start,
-            credit_messages: u64::from(wanted.credit_messages),
-            credit_bytes: u64::from(wanted.credit_bytes),
-            retry_delay_ms: wanted.retry_delay_ms,
-            max_retries: wanted.max_retries,
-            name: wanted.name.to_owned(),
+            qos: said.qos,
+            mode: said.mode,
+            auto_settle: said.auto_acknowledge,
+            start: said.start,
+            credit_messages: u64::from(said.credit_messages),
+            credit_bytes: u64::from(said.credit_bytes),
+            retry_delay_ms: said.retry_delay_ms,
+            max_retries: said.max_retries,
+            name: said.name.to_owned(),
             dead_letter,
             session: false,
             polled: false,
             spread: pattern.exact().is_none() && self.options.shards > 1,
         };
-        // What this subscription gives up goes there in the name of this key.
-        let may_bury = options.dead_letter.as_ref().map_or(Ok(()), |topic| self.may_publish(conn, topic));
-        self.subscribe(conn, correlation, may_bury.map(|()| pattern), options)
+        Ok((pattern, options))
     }
 
     fn subscribe(
         &mut self,
         conn: &mut Conn,
         correlation: u64,
-        pattern: Result<Pattern, Refusal>,
-        options: SubscribeOptions,
+        wanted: Result<(Pattern, SubscribeOptions), Refusal>,
     ) -> Flow {
-        match pattern.and_then(|pattern| self.try_subscribe(conn, correlation, pattern, options)) {
+        match wanted.and_then(|(pattern, options)| self.try_subscribe(conn, correlation, pattern, options)) {
             Ok(flow) => flow,
             Err(refusal) => {
                 self.refuse(conn.link, correlation, &refusal);
@@ -480,26 +469,7 @@ impl Core {
 
     /// A subscription that there is room for.
     pub(super) fn make_subscription(&mut self, partition: usize, options: &SubscribeOptions, begins: Offset) -> usize {
-        let serial = self.next_serial();
-        let mut sub = Subscription {
-            name: options.name.clone(),
-            serial,
-            partition,
-            qos: options.qos,
-            mode: options.mode,
-            durability: Durability::Ephemeral,
-            retry: self.retry_policy(partition, options),
-            in_flight_max: self.options.limits.in_flight_max,
-            cursor: Cursor::new(begins),
-            next: begins,
-            volatile_next: self.partitions[partition].volatile.next(),
-            in_flight: InFlight::default(),
-            redelivery: Redelivery::default(),
-            burying: InFlight::default(),
-            members: Vec::new(),
-            turn: 0,
-            counters: Default::default(),
-        };
+        let mut sub = self.idle(partition, options, Cursor::new(begins));
         if options.name.is_empty() || options.qos == Qos::AtMostOnce {
             return self.add_subscription(sub);
         }
@@ -507,6 +477,29 @@ impl Core {
         let index = self.add_subscription(sub);
         self.subscriptions[index].logged = logged;
         index
+    }
+
+    /// As somebody wants it who does not hold it yet: it begins at its cursor, and nothing of it is written down.
+    pub(super) fn idle(&mut self, partition: usize, options: &SubscribeOptions, cursor: Cursor) -> Subscription {
+        Subscription {
+            name: options.name.clone(),
+            serial: self.next_serial(),
+            partition,
+            qos: options.qos,
+            mode: options.mode,
+            durability: Durability::Ephemeral,
+            retry: self.retry_policy(partition, options),
+            in_flight_max: self.options.limits.in_flight_max,
+            next: cursor.floor(),
+            cursor,
+            volatile_next: self.partitions[partition].volatile.next(),
+            in_flight: InFlight::default(),
+            redelivery: Redelivery::default(),
+            burying: InFlight::default(),
+            members: Vec::new(),
+            turn: 0,
+            counters: Default::default(),
+        }
     }
 
     pub(super) fn add_subscription(&mut self, sub: Subscription) -> usize {
