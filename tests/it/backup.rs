@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::support::load::{Publishing, QOS_1, durable, left, number};
 use crate::support::{Broker, PATIENCE, Workspace};
 
-const KEYS: &str = "retry_backoff_ms = 600000\ncores = 2";
+const KEYS: &str = "cores = 2";
 
 /// `blipmq` without a broker.
 fn command(words: &[&str], paths: &[&Path]) -> Output {
