@@ -212,7 +212,7 @@ impl Core {
         binding.credit_messages -= records;
         binding.credit_bytes -= (reply::DELIVER_FIELDS + version_bytes) as i64;
         let spread = binding.spread;
-        let slot = (taker.source & ((1 << super::subscribe::SOURCE_BITS) - 1)) as usize;
+        let slot = (taker.source & ((1 << super::bind::SOURCE_BITS) - 1)) as usize;
         let announced = std::mem::replace(&mut binding.sources[slot].announced, true);
         if !announced {
             self.announce(taker, partition, part.first);
