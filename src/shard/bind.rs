@@ -5,7 +5,6 @@ use super::confirm::Entries;
 use super::letter::Ending;
 use super::link::{Binding, LinkIndex, SourceSlot};
 use super::refusal::Refusal;
-use super::serving::Serving;
 use super::stats::Reason;
 use super::subscribe::SubscribeOptions;
 use crate::broker::{Durability, Member};
@@ -91,8 +90,7 @@ impl Core {
         }
         let Some(binding) = self.links[link].binding(id) else { return false };
         let name = binding.options.name.clone();
-        let known = |serving: &Serving| serving.sub.is_durable() && serving.sub.name == name;
-        !name.is_empty() && self.subscriptions.iter().any(|(_, serving)| known(serving))
+        !name.is_empty() && self.subscriptions.iter().any(|(_, serving)| serving.is_named(&name))
     }
 
     /// A new topic joins the subscriptions whose pattern it matches, from its first record.

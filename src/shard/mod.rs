@@ -55,5 +55,6 @@ pub use ask::{AdminQuestion, Answer, BackupStep, Page, Question, Row, Terms};
 pub use event::{Action, Arrival, Carry, Crowd, Disconnect, Event};
 pub use latency::Latency;
 pub use letter::Letter;
+pub use patterns::Patterns;
 pub use shard_log::EXIT_LOG_FAILED;
 pub use stats::{LogCondition, LogStanding, Reason, Stats};
