@@ -56,6 +56,7 @@ impl Shard {
             retention_ms: 0,
             retention_bytes: 0,
             low_water: 0,
+            index_max: usize::MAX,
             through_max: THROUGH_MAX,
         };
         Shard::with(vec![(LogId(0), Log::new(options, Recovered::nothing(SEGMENT)))])

@@ -108,6 +108,7 @@ fn log_detail(log: &LogStanding) -> Value {
         "segments": log.counts.segments,
         "disk_bytes": log.counts.disk_bytes,
         "live_bytes": log.counts.live_bytes,
+        "index_bytes": log.counts.index_bytes,
         "backlog_bytes": log.counts.backlog_bytes,
         "corruptions": log.counts.corruptions,
     })

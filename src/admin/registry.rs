@@ -214,6 +214,7 @@ const LOG: &[Metric] = &[
     gauge("wal_disk_bytes", "Bytes of those segments.", Read::Logs(|l| l.disk_bytes)).unit(Unit::Bytes),
     gauge("wal_live_bytes", "Bytes of messages that somebody may still want.", Read::Logs(|l| l.live_bytes))
         .unit(Unit::Bytes),
+    gauge("wal_index_bytes", "Bytes of the logs' indexes, in memory.", Read::Logs(|l| l.index_bytes)).unit(Unit::Bytes),
     counter(
         "wal_cleaned_bytes_total",
         "Live bytes written forward so that a segment could go.",

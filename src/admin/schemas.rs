@@ -43,6 +43,7 @@ const OBJECTS: &[(&str, Fields)] = &[
             ("segments", "integer"),
             ("disk_bytes", "integer"),
             ("live_bytes", "integer"),
+            ("index_bytes", "integer"),
             ("backlog_bytes", "integer"),
             ("corruptions", "integer"),
         ],

@@ -369,6 +369,15 @@ const BOUNDS: &[Key<Config>] = &[
         "",
     ),
     Key::new(
+        "max_index_bytes",
+        Form::Bytes { min: 1 << 16, max: 1 << 40 },
+        place!(Config: limits.index_max),
+        "Bytes of one log's index, which says where the messages of each topic are. On the way there it gets coarser; \
+         there QoS 1 publishes to its topics are refused.",
+        "Messages of many topics in turn and of months take the most: 48 bytes for each batch, or for each MiB of the \
+         log and topic in it.",
+    ),
+    Key::new(
         "max_mesh_bytes",
         Form::Bytes { min: 1 << 16, max: 1 << 32 },
         place!(Config: limits.mesh_max),

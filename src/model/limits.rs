@@ -31,6 +31,9 @@ pub struct Limits {
     pub tail_max: usize,
     /// Bytes appended to one log and not yet written. Beyond: publishers' sockets are not read.
     pub log_backlog_max: usize,
+    /// Bytes of one log's index; the room it keeps to grow into may be as much again. On the way there its runs get
+    /// longer; beyond: QoS 1 is refused with 507.
+    pub index_max: usize,
     /// Bytes in flight to one other shard. Beyond: the sockets that feed it are not read.
     pub mesh_max: usize,
     /// Bytes one shard may hold in all. Beyond: the longest QoS 0 backlogs lose their oldest; QoS 1 publishers' sockets
@@ -72,6 +75,9 @@ impl Limits {
     pub const OFFENCE: Duration = Duration::from_secs(60);
     /// How long a backup keeps segments from going without a word of whoever copies them. Beyond: it is over.
     pub const BACKUP_LEASE: Duration = Duration::from_secs(60);
+    /// Segments of one log kept open. Beyond: who was not asked for the longest is closed, and opened again when it is.
+    /// Beside them the newest is open once more where small groups are durable by their write alone.
+    pub const SEGMENTS_OPEN_MAX: usize = 32;
     /// Times one connection is moved to another shard before it stays where it is.
     pub const MOVES_MAX: u8 = 1;
 }
@@ -91,6 +97,7 @@ impl Default for Limits {
             qos0_backlog_max: 8 * 1024 * 1024,
             tail_max: 64 * 1024 * 1024,
             log_backlog_max: 16 * 1024 * 1024,
+            index_max: 64 * 1024 * 1024,
             mesh_max: 4 * 1024 * 1024,
             memory_max: 512 * 1024 * 1024,
             memory_queue_max: 64 * 1024 * 1024,

@@ -16,7 +16,7 @@ use std::fmt;
 /// |  429 | OverLimit          | a bound of connections, topics, subscriptions, aliases or memory is reached       |
 /// |  500 | Server             | the broker failed, or its log refuses                                            |
 /// |  503 | Draining           | the broker is going down: connect again later                                    |
-/// |  507 | DiskFull           | the log's device is full: QoS 1 publishes are refused until there is space        |
+/// |  507 | DiskFull           | the log's device is full, or its index: QoS 1 is refused until there is room        |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u16)]
 pub enum ErrorCode {

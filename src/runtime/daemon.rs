@@ -186,6 +186,7 @@ fn log_options(config: &Config, logs: u16) -> LogOptionsOf {
         retention_ms: config.retention_ms,
         retention_bytes: config.retention_bytes_of_one(logs),
         low_water: config.disk_low_water_bytes,
+        index_max: config.limits.index_max,
         through_max: THROUGH_MAX,
     };
     Arc::new(move |log| LogOptions { log, ..template.clone() })

@@ -1,6 +1,6 @@
 //! Carries out what a log asks of its device.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,30 +15,43 @@ use super::filesystem::WriteMode;
 use super::log_folder;
 use super::segment_file::{Block, SegmentFile, remove, rename, sync_directory};
 use super::shard::Shard;
-use crate::model::{LogId, Lsn};
+use crate::model::{Limits, LogId, Lsn};
 use crate::shard::Event;
 use crate::wal::{LogAction, LogEvent, LogFailure, Recovered};
 
 /// How often the log is told how much room there is.
 const SPACE_EVERY: Duration = Duration::from_secs(1);
-/// Segments kept open beside those being written; readers of old ones open them again.
-const OPEN_MAX: usize = 32;
-
 /// The files of one log. Lives on the shard that runs the log; nobody else touches its folder.
 #[derive(Debug)]
 pub struct LogDevice {
     log: LogId,
     folder: PathBuf,
     mode: WriteMode,
-    open: RefCell<HashMap<Lsn, Rc<SegmentFile>>>,
+    open: RefCell<HashMap<Lsn, Open>>,
+    /// How often a segment was asked for.
+    uses: Cell<u64>,
     /// The segment that small groups go to, opened so that a write is durable when it is answered.
     through: RefCell<Option<(Lsn, Rc<SegmentFile>)>>,
+}
+
+#[derive(Debug)]
+struct Open {
+    file: Rc<SegmentFile>,
+    /// The number of its last use.
+    used: u64,
 }
 
 impl LogDevice {
     /// The device of `log` in `folder`, which is there.
     pub fn new(log: LogId, folder: PathBuf, mode: WriteMode) -> Rc<LogDevice> {
-        Rc::new(LogDevice { log, folder, mode, open: RefCell::default(), through: RefCell::default() })
+        Rc::new(LogDevice {
+            log,
+            folder,
+            mode,
+            open: RefCell::default(),
+            uses: Cell::default(),
+            through: RefCell::default(),
+        })
     }
 
     /// Whose it is.
@@ -174,7 +187,7 @@ impl LogDevice {
         file.sync().await?;
         rename(unfinished, &log_folder::segment(&self.folder, segment)).await?;
         sync_directory(&self.folder).await?;
-        self.open.borrow_mut().insert(segment, Rc::new(file));
+        self.keep_open(segment, Rc::new(file)).await;
         Ok(())
     }
 
@@ -208,32 +221,38 @@ impl LogDevice {
     }
 
     async fn file(&self, segment: Lsn) -> io::Result<Rc<SegmentFile>> {
-        if let Some(file) = self.open.borrow().get(&segment) {
-            return Ok(file.clone());
+        if let Some(open) = self.open.borrow_mut().get_mut(&segment) {
+            open.used = self.tick();
+            return Ok(open.file.clone());
         }
         let path = log_folder::segment(&self.folder, segment);
         let file = Rc::new(SegmentFile::open(&path, self.mode).await?);
-        self.close_some().await;
-        // Another reader may have opened it meanwhile; the later one stays, and both work.
-        self.open.borrow_mut().insert(segment, file.clone());
+        self.keep_open(segment, file.clone()).await;
         Ok(file)
     }
 
-    /// The oldest go first: what is written is the newest.
-    async fn close_some(&self) {
-        while self.open.borrow().len() >= OPEN_MAX {
-            let oldest = self.open.borrow().keys().min().copied();
-            match oldest {
-                Some(oldest) => self.close(oldest).await,
+    /// Who was not asked for the longest goes first.
+    async fn keep_open(&self, segment: Lsn, file: Rc<SegmentFile>) {
+        // Another reader may have opened it meanwhile; the later one stays, and both work.
+        self.open.borrow_mut().insert(segment, Open { file, used: self.tick() });
+        while self.open.borrow().len() > Limits::SEGMENTS_OPEN_MAX {
+            let longest = self.open.borrow().iter().min_by_key(|(_, open)| open.used).map(|(segment, _)| *segment);
+            match longest {
+                Some(longest) => self.close(longest).await,
                 None => return,
             }
         }
     }
 
+    fn tick(&self) -> u64 {
+        self.uses.set(self.uses.get() + 1);
+        self.uses.get()
+    }
+
     async fn close(&self, segment: Lsn) {
-        let file = self.open.borrow_mut().remove(&segment);
+        let open = self.open.borrow_mut().remove(&segment);
         // Whoever still reads from it closes it by dropping the last reference.
-        if let Some(Ok(file)) = file.map(Rc::try_unwrap) {
+        if let Some(Ok(file)) = open.map(|open| Rc::try_unwrap(open.file)) {
             file.close().await;
         }
     }

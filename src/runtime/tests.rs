@@ -11,7 +11,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::gauges::read;
 use super::*;
-use crate::model::{Chunk, ConnId, FsyncPolicy, Instant, LogId, Lsn, RecoveryMode, ShardId};
+use crate::model::{Chunk, ConnId, FsyncPolicy, Instant, Limits, LogId, Lsn, RecoveryMode, ShardId};
 use crate::shard::ask::{Answer, Question};
 use crate::shard::{Action, Arrival, Carry, Event, Letter};
 use crate::wal::{BLOCK, GroupPiece, LogAction, LogEvent, LogOptions, ReadFor, THROUGH_MAX, Ticket};
@@ -50,6 +50,7 @@ fn log_options(log: LogId) -> LogOptions {
         retention_ms: 0,
         retention_bytes: 0,
         low_water: 0,
+        index_max: usize::MAX,
         through_max: THROUGH_MAX,
     }
 }
@@ -481,6 +482,7 @@ fn prepare(segment: Lsn, recycle: Option<Lsn>) -> LogAction {
 }
 
 const SIZE: u64 = 3 * 1024 * 1024 + 8192;
+const SMALL: u64 = 4 * BLOCK as u64;
 
 fn group(ticket: u64, segment: Lsn, position: u64, bodies: &[&str]) -> LogAction {
     let piece = |body: &&str| GroupPiece {
@@ -579,6 +581,32 @@ fn a_dead_segment_is_used_again_or_removed() {
     assert!(desk.read(second, 0, BLOCK).starts_with(format!("segment {SIZE}").as_bytes()));
     assert!(matches!(desk.act(vec![LogAction::Remove { segment: second }])[..], [LogEvent::Removed { .. }]));
     assert_eq!(log_folder::look(&desk.dir.path().join("shard-0000")).unwrap().segments, []);
+    desk.broker.stop();
+}
+
+#[test]
+fn however_many_segments_a_log_has_only_so_many_are_kept_open() {
+    let desk = Desk::new();
+    let count = 3 * Limits::SEGMENTS_OPEN_MAX as u64;
+    let handles = || {
+        let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        let targets = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        targets.filter(|target| target.starts_with(desk.dir.path()) && target.extension().is_some()).count()
+    };
+    for nth in 0..count {
+        desk.act(vec![LogAction::Prepare {
+            segment: Lsn(nth * SMALL),
+            size: SMALL,
+            header: Bytes::from(vec![nth as u8; BLOCK]),
+            recycle: None,
+        }]);
+        assert!(handles() <= Limits::SEGMENTS_OPEN_MAX, "after {nth} segments");
+    }
+    // Those that were closed are opened again, and still no more are.
+    for nth in (0..count).rev() {
+        assert_eq!(desk.read(Lsn(nth * SMALL), 0, BLOCK)[..], vec![nth as u8; BLOCK]);
+        assert!(handles() <= Limits::SEGMENTS_OPEN_MAX, "after reading segment {nth}");
+    }
     desk.broker.stop();
 }
 

@@ -16,7 +16,7 @@ impl Core {
         (options.keys, options.limits, options.topics) = (keys, limits, topics);
         (options.max_retries, options.retry) = (max_retries, retry);
         for log in &mut self.logs {
-            log.log.keep(retention_ms, retention_bytes, low_water);
+            log.log.keep(retention_ms, retention_bytes, low_water, options.limits.index_max);
         }
         let partitions: Vec<usize> = self.partitions.iter().map(|(index, _)| index).collect();
         partitions.into_iter().for_each(|index| self.set_ttl(index));

@@ -27,6 +27,7 @@ fn options(shape: &Shape, log: LogId) -> LogOptions {
         retention_ms: 0,
         retention_bytes: if shape.plant == Some(Plant::RetentionUnasked) { 8 * 1024 } else { 0 },
         low_water: 2 * shape.segment_size,
+        index_max: shape.index_max,
         through_max: shape.through_max,
     }
 }

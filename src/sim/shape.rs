@@ -44,6 +44,8 @@ pub struct Shape {
     pub fsync: Option<FsyncPolicy>,
     pub overflow: OverflowPolicy,
     pub segment_size: u64,
+    /// Bytes of an index; the least still has room for every batch of a run, once it is coarse.
+    pub index_max: usize,
     /// Bytes of a group that may become durable by its write alone.
     pub through_max: usize,
     pub recovery: RecoveryMode,
@@ -76,6 +78,7 @@ impl Shape {
             fsync,
             overflow: *dice.pick(&[OverflowPolicy::Block, OverflowPolicy::DropOldest, OverflowPolicy::DropNew]),
             segment_size: *dice.pick(&[64, 128, 256, 1024]) * 1024,
+            index_max: 0,
             through_max: 0,
             recovery: *dice.pick(&[
                 RecoveryMode::Refuse,
@@ -106,6 +109,7 @@ impl Shape {
         }
         // Last of all, for the same reason.
         shape.through_max = *dice.pick(&[0, 8 * 1024, THROUGH_MAX]);
+        shape.index_max = *dice.pick(&[12 * 1024, 64 * 1024, 64 * 1024 * 1024]);
         shape
     }
 

@@ -204,8 +204,10 @@ impl Daemon {
             line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0)
         };
         let rss_bytes = field("VmRSS:") * 1024;
-        let descriptors = fs::read_dir(proc.join("fd"))?.count() as u64;
-        Ok(Usage { rss_bytes, descriptors, threads: field("Threads:") })
+        let targets = fs::read_dir(proc.join("fd"))?.flatten().filter_map(|open| fs::read_link(open.path()).ok());
+        let (segments, others): (Vec<_>, Vec<_>) = targets.partition(|target| is_segment(target));
+        let [segments, descriptors] = [segments, others].map(|open| open.len() as u64);
+        Ok(Usage { rss_bytes, segments, descriptors, threads: field("Threads:") })
     }
 
     /// The end of its log.
@@ -227,10 +229,18 @@ impl Drop for Daemon {
 pub struct Usage {
     /// Resident memory.
     pub rss_bytes: u64,
-    /// Open files and sockets.
+    /// Open segments of logs.
+    pub segments: u64,
+    /// Other open files, and sockets.
     pub descriptors: u64,
     /// Threads.
     pub threads: u64,
+}
+
+/// By its name: an LSN in digits.
+fn is_segment(target: &Path) -> bool {
+    let digits = |stem: &std::ffi::OsStr| stem.as_encoded_bytes().iter().all(u8::is_ascii_digit);
+    target.extension().is_some_and(|extension| extension == "log") && target.file_stem().is_some_and(digits)
 }
 
 fn tail(log: &Path) -> String {

@@ -14,10 +14,10 @@ use super::entry::{BLOCK, Kind};
 use super::group_commit::THROUGH_MAX;
 use super::index::Indexed;
 use super::log::LogOptions;
+use super::recovery::report::{Loss, RecoveryReport};
 use super::recovery::{Recovered, Recovery, RecoveryStep};
-use super::recovery_report::{Loss, RecoveryReport};
 use super::scan::{BadPlace, Corruption, FoundEntry, Walk};
-use crate::model::{FsyncPolicy, LogId, Lsn, PartitionId, RecoveryMode};
+use crate::model::{FsyncPolicy, Limits, LogId, Lsn, PartitionId, RecoveryMode};
 
 /// What recovery brought back, or why nothing.
 pub type Outcome = Result<(Recovered, RecoveryReport), Corruption>;
@@ -34,8 +34,10 @@ pub fn recover<E>(
     // A log keeps its own size; where nothing is left that tells it, this is as good as any.
     let segment_size = 64 << 20;
     let (fsync, retention_ms, retention_bytes, low_water) = (FsyncPolicy::None, 0, 0, 0);
+    let index_max = Limits::default().index_max;
+    let through_max = THROUGH_MAX;
     let options =
-        LogOptions { log, segment_size, fsync, retention_ms, retention_bytes, low_water, through_max: THROUGH_MAX };
+        LogOptions { log, segment_size, fsync, retention_ms, retention_bytes, low_water, index_max, through_max };
     let mut recovery = Recovery::new(&options, mode, checkpoint, segments);
     while let RecoveryStep::Read { segment, position, len } = recovery.poll() {
         recovery.handle(read(segment, position, len)?);

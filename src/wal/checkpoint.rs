@@ -260,7 +260,7 @@ fn take_catalog(take: &mut Take<'_>) -> Option<Catalog> {
 }
 
 fn take_index(take: &mut Take<'_>, segment_size: u64, end: Lsn) -> Option<Index> {
-    let mut index = Index::new(segment_size);
+    let mut index = Index::new(segment_size, usize::MAX);
     let mut bytes = 0u64;
     for _ in 0..take.count(8)? {
         let id = PartitionId(take.u32()?);
@@ -325,7 +325,7 @@ mod tests {
     }
 
     fn checkpoint() -> Checkpoint {
-        let mut index = Index::new(1 << 20);
+        let mut index = Index::new(1 << 20, usize::MAX);
         let batch = |base, lsn| Indexed {
             partition: PartitionId(4),
             base: Offset(base),

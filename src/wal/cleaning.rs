@@ -198,6 +198,7 @@ impl Log {
             }
             self.cleaner.moves.pop_front();
         }
+        self.index.keep_within(&self.holes);
     }
 }
 

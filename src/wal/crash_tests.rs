@@ -22,6 +22,7 @@ pub(super) fn options(fsync: FsyncPolicy) -> LogOptions {
         retention_ms: 0,
         retention_bytes: 0,
         low_water: 0,
+        index_max: usize::MAX,
         through_max: 2 * BLOCK,
     }
 }

@@ -1,12 +1,11 @@
 //! Where the batches of a partition are, sparsely, and so which bytes of which segment are live.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::mem::size_of;
 
+use super::grain::Grain;
 use super::group_commit::segment_of;
 use crate::model::{Lsn, Offset, PartitionId, Timestamp};
-
-/// Bytes of the log that one run may start in: how far a reader has to look beyond what it wants.
-pub(super) const RUN_SPAN: u64 = 64 * 1024;
 
 /// Batches of one partition that stand near each other in one segment: offsets `base .. next`, of which a few may not
 /// exist, in entries of `bytes` bytes in all, the first at `lsn`, the last ending at `end`.
@@ -24,7 +23,10 @@ pub(super) struct Run {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Index {
     segment_size: u64,
+    grain: Grain,
     runs: BTreeMap<PartitionId, VecDeque<Run>>,
+    /// Runs of all partitions.
+    count: usize,
     /// Live bytes by segment.
     live: BTreeMap<Lsn, u64>,
     live_total: u64,
@@ -61,8 +63,8 @@ impl Indexed {
 }
 
 impl Run {
-    fn takes(&self, other: &Run, segment_size: u64) -> bool {
-        let near = other.lsn >= self.end && other.lsn.since(self.lsn) < RUN_SPAN;
+    fn takes(&self, other: &Run, segment_size: u64, span: u64) -> bool {
+        let near = other.lsn >= self.end && other.lsn.since(self.lsn) < span;
         near && other.base >= self.next && segment_of(self.lsn, segment_size) == segment_of(other.lsn, segment_size)
     }
 
@@ -84,10 +86,12 @@ fn reaches(holes: &BTreeMap<Lsn, Lsn>, from: Lsn, end: Lsn) -> bool {
 }
 
 impl Index {
-    pub(super) fn new(segment_size: u64) -> Index {
+    pub(super) fn new(segment_size: u64, bytes_max: usize) -> Index {
         Index {
             segment_size,
+            grain: Grain::new(bytes_max),
             runs: BTreeMap::new(),
+            count: 0,
             live: BTreeMap::new(),
             live_total: 0,
             fence: Lsn::ZERO,
@@ -104,21 +108,68 @@ impl Index {
     /// Adds a batch at the end of its partition.
     pub(super) fn append(&mut self, batch: &Indexed) {
         let run = batch.run();
-        let (size, fence) = (self.segment_size, self.fence);
+        let (size, fence, span) = (self.segment_size, self.fence, self.grain.span());
         self.count_in(run.lsn, run.bytes);
         let runs = self.runs_mut(batch.partition);
         match runs.back_mut() {
-            Some(last) if last.lsn >= fence && last.takes(&run, size) => last.take(&run),
-            _ => runs.push_back(run),
+            Some(last) if last.lsn >= fence && last.takes(&run, size, span) => last.take(&run),
+            _ => {
+                runs.push_back(run);
+                self.count += 1;
+            }
         }
+    }
+
+    /// From now on the index may have so many bytes.
+    pub(super) fn bound(&mut self, bytes_max: usize) {
+        self.grain = Grain::new(bytes_max);
+    }
+
+    /// Makes the runs longer where there are too many of them for its bound. None reaches over one of `holes`.
+    #[inline]
+    pub(super) fn keep_within(&mut self, holes: &BTreeMap<Lsn, Lsn>) {
+        if self.grain.is_too_fine(self.count) {
+            self.coarsen(holes);
+        }
+    }
+
+    fn coarsen(&mut self, holes: &BTreeMap<Lsn, Lsn>) {
+        while self.grain.is_too_fine(self.count) && self.grain.coarser() {
+            let (size, span) = (self.segment_size, self.grain.span());
+            for runs in self.runs.values_mut() {
+                let before = runs.len();
+                let fine = std::mem::take(runs);
+                for run in fine {
+                    match runs.back_mut() {
+                        Some(last) if last.takes(&run, size, span) && !reaches(holes, last.end, run.lsn) => {
+                            last.take(&run);
+                        }
+                        _ => runs.push_back(run),
+                    }
+                }
+                self.count -= before - runs.len();
+            }
+        }
+    }
+
+    /// Whether there is no room for what would be found apart.
+    #[inline]
+    pub(super) fn is_full(&self) -> bool {
+        self.grain.is_full(self.count)
+    }
+
+    /// Of its runs.
+    pub(super) fn bytes(&self) -> usize {
+        self.count * size_of::<Run>()
     }
 
     /// A batch was written again further on: it is found there from now on. Nothing changes if it is dead already.
     /// The batches of a run are moved front to back, so what a run has before a moved batch is dead.
     pub(super) fn moved(&mut self, batch: &Indexed) {
         let new = batch.run();
-        let (size, fence) = (self.segment_size, self.fence);
+        let (size, fence, span) = (self.segment_size, self.fence, self.grain.span());
         let runs = self.runs_mut(batch.partition);
+        let before = runs.len();
         let at = runs.partition_point(|run| run.next <= new.base);
         let home = |old: &Run| old.base <= new.base && new.next <= old.next && old.lsn < new.lsn;
         let Some(old) = runs.get(at).copied().filter(home) else { return };
@@ -130,9 +181,11 @@ impl Index {
             runs.insert(at, rest);
         }
         match at.checked_sub(1).map(|before| &mut runs[before]) {
-            Some(before) if before.lsn >= fence && before.takes(&new, size) => before.take(&new),
+            Some(before) if before.lsn >= fence && before.takes(&new, size, span) => before.take(&new),
             _ => runs.insert(at, new),
         }
+        let after = runs.len();
+        self.count = self.count + after - before;
         self.count_out(old.lsn, old.bytes - kept);
         self.count_in(new.lsn, new.bytes);
     }
@@ -143,12 +196,14 @@ impl Index {
             self.died += run.bytes;
             self.count_out(run.lsn, run.bytes);
         }
+        self.grain.finer(self.count);
     }
 
     fn pop_before(&mut self, partition: PartitionId, offset: Offset) -> Option<Run> {
         let runs = self.runs.get_mut(&partition)?;
         runs.front().filter(|run| run.next <= offset)?;
         let run = runs.pop_front();
+        self.count -= usize::from(run.is_some());
         if runs.is_empty() {
             // Partitions come and go for as long as the log lives.
             self.runs.remove(&partition);
@@ -171,6 +226,7 @@ impl Index {
             });
         }
         gone.iter().for_each(|run| self.count_out(run.lsn, run.bytes));
+        self.count -= gone.len();
         (gone.iter().map(|run| run.bytes).sum(), gone.iter().map(|run| run.next.since(run.base)).sum())
     }
 
@@ -182,7 +238,7 @@ impl Index {
         older: &BTreeMap<Lsn, Lsn>,
         whole: &[Indexed],
     ) -> u64 {
-        let size = self.segment_size;
+        let (size, span) = (self.segment_size, self.grain.span());
         let between = |from, to| reaches(holes, from, to) || reaches(older, from, to);
         let (mut lost, mut before, mut after) = (0, Vec::new(), Vec::new());
         for (partition, runs) in &mut self.runs {
@@ -203,7 +259,7 @@ impl Index {
                     let own = batch.run();
                     after.push((own.lsn, own.bytes));
                     match runs.back_mut() {
-                        Some(last) if last.takes(&own, size) && !between(last.end, own.lsn) => last.take(&own),
+                        Some(last) if last.takes(&own, size, span) && !between(last.end, own.lsn) => last.take(&own),
                         _ => runs.push_back(own),
                     }
                 }
@@ -212,6 +268,7 @@ impl Index {
         }
         after.into_iter().for_each(|(lsn, bytes)| self.count_in(lsn, bytes));
         before.into_iter().for_each(|(lsn, bytes)| self.count_out(lsn, bytes));
+        self.count = self.runs.values().map(VecDeque::len).sum();
         lost
     }
 
@@ -245,6 +302,7 @@ impl Index {
     pub(super) fn restore(&mut self, partition: PartitionId, run: Run) {
         self.count_in(run.lsn, run.bytes);
         self.runs_mut(partition).push_back(run);
+        self.count += 1;
     }
 
     pub(super) fn died(&self) -> u64 {
@@ -287,6 +345,7 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wal::grain::RUN_SPAN;
 
     const SIZE: u64 = 1 << 20;
     const P: PartitionId = PartitionId(0);
@@ -303,7 +362,7 @@ mod tests {
     }
 
     fn index(batches: &[Indexed]) -> Index {
-        let mut index = Index::new(SIZE);
+        let mut index = Index::new(SIZE, usize::MAX);
         batches.iter().for_each(|batch| index.append(batch));
         index
     }
@@ -380,6 +439,55 @@ mod tests {
             assert_eq!(bounds(&index), [(0, 2, 4096), (5, 6, 4496), (7, 8, 4896)]);
             assert_eq!(index.live_total(), 600);
         }
+    }
+
+    /// Batches of two partitions in turn, each a run of its own while the index is fine.
+    fn crowd(count: u64) -> Vec<Indexed> {
+        let apart =
+            |n: u64| Indexed { partition: PartitionId(n as u32 % 2), ..batch(n / 2, 1, 4096 + n * RUN_SPAN / 2) };
+        (0..count).map(apart).collect()
+    }
+
+    #[test]
+    fn an_index_that_fills_its_bound_gets_coarser_and_still_finds_everything() {
+        let (batches, none) = (crowd(1600), BTreeMap::new());
+        let mut index = Index::new(1 << 30, 800 * size_of::<Run>());
+        let mut most = 0;
+        for batch in &batches {
+            index.append(batch);
+            index.keep_within(&none);
+            most = most.max(index.count);
+        }
+        assert!(most <= 401, "half of what one run a batch would be, and less: {most}");
+        assert_eq!(index.count, index.runs.values().map(VecDeque::len).sum::<usize>());
+        assert!(!index.is_full() && index.bytes() == index.count * size_of::<Run>());
+        for batch in &batches {
+            let run = index.find(batch.partition, batch.base).unwrap();
+            assert!(run.holds(batch), "{batch:?} in {run:?}");
+        }
+        assert_eq!(index.live_total(), 1600 * 200);
+    }
+
+    #[test]
+    fn at_its_bound_an_index_is_full_and_when_half_is_gone_it_is_not() {
+        let mut index = Index::new(4096 * 2, 8 * size_of::<Run>());
+        for n in 0..8 {
+            assert!(!index.is_full());
+            index.append(&batch(n, 1, 8192 * n + 4096));
+            index.keep_within(&BTreeMap::new());
+        }
+        assert!(index.is_full(), "each has a segment to itself");
+        index.forget_before(P, Offset(1));
+        assert!(!index.is_full());
+    }
+
+    #[test]
+    fn no_run_reaches_over_a_hole_however_coarse() {
+        let batches = [batch(0, 1, 4096), batch(1, 1, 4096 + RUN_SPAN), batch(2, 1, 4096 + 2 * RUN_SPAN)];
+        let mut index = Index::new(SIZE, size_of::<Run>());
+        batches.iter().for_each(|batch| index.append(batch));
+        index.keep_within(&[(Lsn(8192), Lsn(8192 + 512))].into());
+        assert_eq!(bounds(&index), [(0, 1, 4096), (1, 3, 4096 + RUN_SPAN)]);
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub struct LogOptions {
     pub retention_bytes: u64,
     /// Free bytes of the filesystem below which QoS 1 is refused.
     pub low_water: u64,
+    /// Bytes of the index at most. On the way there its runs get longer; there QoS 1 is refused.
+    pub index_max: usize,
     /// Bytes of a group that may become durable by its write alone: [`super::THROUGH_MAX`], but for trials.
     pub through_max: usize,
 }
@@ -45,7 +47,7 @@ pub struct LogOptions {
 pub enum LogState {
     /// It does.
     Ready,
-    /// There is too little space; ready again by itself when there is.
+    /// There is too little space, on the device or in the index; ready again by itself when there is.
     Full { reason: String },
     /// The device failed: nothing more is written, and nothing is tried again.
     Stopped { failure: LogFailure },
@@ -129,7 +131,9 @@ impl Log {
     /// Goes on where recovery found the end. Nothing is written before the first checkpoint of this run is saved.
     pub fn new(options: LogOptions, recovered: Recovered) -> Log {
         let Recovered { epoch, segment_size, synced, last, end, next, .. } = recovered;
-        let Recovered { found, catalog, index, holes, stats, .. } = recovered;
+        let Recovered { found, catalog, mut index, holes, stats, .. } = recovered;
+        index.bound(options.index_max);
+        index.keep_within(&holes);
         let position = Position { epoch, segment_size, synced, last, end, next };
         let mut log = Log {
             commit: GroupCommit::new(options.fsync, options.through_max, position, |segment| {
@@ -160,9 +164,10 @@ impl Log {
         log
     }
 
-    /// What is kept, and how much space is left free, from now on.
-    pub fn keep(&mut self, retention_ms: u64, retention_bytes: u64, low_water: u64) {
-        self.options = LogOptions { retention_ms, retention_bytes, low_water, ..self.options.clone() };
+    /// What is kept, how much space is left free and what the index may take, from now on.
+    pub fn keep(&mut self, retention_ms: u64, retention_bytes: u64, low_water: u64, index_max: usize) {
+        self.options = LogOptions { retention_ms, retention_bytes, low_water, index_max, ..self.options.clone() };
+        self.index.bound(index_max);
     }
 
     /// What the log remembers, everything appended included.
@@ -213,6 +218,7 @@ impl Log {
         if header.kind == Kind::Batch {
             let Header { id, base, count, appended_at, .. } = header;
             self.index.append(&Indexed { partition: PartitionId(id), base, count, lsn, size, appended_at });
+            self.index.keep_within(&self.holes);
         }
         self.stats.appends += 1;
         self.stats.records += records;
@@ -481,6 +487,14 @@ impl Log {
         if self.segments.is_refused() || matches!(self.checkpoint, Checkpointing::Refused(_)) {
             return LogState::Full { reason: "no space left on device".into() };
         }
+        if self.index.is_full() {
+            return LogState::Full {
+                reason: format!(
+                    "its index has {} bytes, the most it may have (max_index_bytes): take messages out, or raise it",
+                    self.index.bytes()
+                ),
+            };
+        }
         match self.free.filter(|free| *free < self.options.low_water) {
             Some(free) => LogState::Full {
                 reason: format!("{free} bytes are free, fewer than the low-water mark of {}", self.options.low_water),
@@ -547,6 +561,7 @@ impl Log {
         self.stats.segments = self.segments.count();
         self.stats.disk_bytes = self.stats.segments * self.segments.size;
         self.stats.live_bytes = self.index.live_total();
+        self.stats.index_bytes = self.index.bytes() as u64;
         self.stats.free_bytes = self.free.unwrap_or(0);
         self.stats.backlog_bytes = self.commit.backlog() as u64;
     }

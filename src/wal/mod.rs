@@ -12,14 +12,15 @@ pub mod cut;
 #[cfg(test)]
 mod damage_tests;
 pub mod entry;
+mod grain;
 pub mod group_commit;
+
 mod index;
 pub mod log;
 #[cfg(test)]
 mod log_tests;
 pub mod reading;
 pub mod recovery;
-pub mod recovery_report;
 mod retention;
 pub mod scan;
 pub mod segment;
@@ -36,8 +37,8 @@ pub use entry::{BLOCK, ENTRY_HEADER, Entry, PartitionMeta, PatternKey, PatternMe
 pub use group_commit::THROUGH_MAX;
 pub use log::{Log, LogOptions, LogState};
 pub use reading::{BatchPlace, Batches, Place};
+pub use recovery::report::{Loss, RecoveryReport};
 pub use recovery::{Recovered, Recovery, RecoveryStep};
-pub use recovery_report::{Loss, RecoveryReport};
 pub use scan::Corruption;
 pub use segment::SegmentHeader;
 pub use stats::{LogStats, Timing};

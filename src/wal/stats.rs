@@ -35,6 +35,8 @@ pub struct LogStats {
     pub disk_bytes: u64,
     /// Gauge: bytes of batches that somebody may still want.
     pub live_bytes: u64,
+    /// Gauge: bytes of the index.
+    pub index_bytes: u64,
     /// Gauge: bytes the filesystem can still give, as last told.
     pub free_bytes: u64,
     /// Gauge: bytes appended and not written.

@@ -8,8 +8,8 @@ use fastrand::Rng;
 use super::action::{LogAction, LogEvent, LogFailure};
 use super::entry::BLOCK;
 use super::log::{Log, LogOptions};
+use super::recovery::report::RecoveryReport;
 use super::recovery::{Recovered, Recovery, RecoveryStep};
-use super::recovery_report::RecoveryReport;
 use super::scan::Corruption;
 use crate::model::{Instant, Lsn, Offset, PartitionId, RecoveryMode};
 

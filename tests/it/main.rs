@@ -15,6 +15,7 @@ mod durability;
 mod in_memory;
 mod keys;
 mod latency;
+mod log_index;
 mod metrics;
 mod network;
 mod overload;

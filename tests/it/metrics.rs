@@ -56,6 +56,7 @@ const MOVING: &[&str] = &[
     "blipmq_wal_checkpoints_total",
     "blipmq_wal_segments",
     "blipmq_wal_disk_bytes",
+    "blipmq_wal_index_bytes",
     "blipmq_wal_live_bytes",
     "blipmq_disk_free_bytes",
     "blipmq_disk_size_bytes",

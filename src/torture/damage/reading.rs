@@ -35,6 +35,7 @@ impl Reading {
             retention_ms,
             retention_bytes,
             low_water,
+            index_max: usize::MAX,
             through_max: THROUGH_MAX,
         };
         let mut log = Log::new(options, recovered);

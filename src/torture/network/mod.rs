@@ -17,11 +17,12 @@ use super::http::Http;
 use super::verdict::Verdict;
 use crate::bench::failure::Failure;
 use crate::bench::size;
+use crate::model::Limits;
 
 /// Resident memory may have grown by so much when all are gone: what the allocator keeps.
 const RSS_GROWTH_MAX: u64 = 48 << 20;
-/// Descriptors may differ by so much: a segment made ready, a connection of metrics.
-const DESCRIPTORS_GROWTH_MAX: u64 = 4;
+/// Descriptors may differ by so much: a connection of metrics.
+const DESCRIPTORS_GROWTH_MAX: u64 = 1;
 /// For the broker to notice that everybody has gone.
 const REST: Duration = Duration::from_secs(30);
 /// Between two looks.
@@ -74,6 +75,7 @@ pub fn run(network: &Network, seed: u64) -> Result<Verdict, Failure> {
     stall::beside(&daemon, &http, network.stall, &mut verdict)?;
     let after = rest(&daemon, &http, &mut verdict)?;
     compare(before, after, &mut verdict);
+    segments_open(network.cores, after, &mut verdict);
     agree(&http, &mut verdict)?;
     Ok(verdict)
 }
@@ -121,6 +123,15 @@ fn compare(before: Usage, after: Usage, verdict: &mut Verdict) {
     }
     if after.descriptors > before.descriptors + DESCRIPTORS_GROWTH_MAX {
         verdict.broken(format!("descriptors grew from {} to {}", before.descriptors, after.descriptors));
+    }
+}
+
+/// A log grows by what is published; what it keeps open has a bound.
+fn segments_open(logs: u32, after: Usage, verdict: &mut Verdict) {
+    verdict.figure("segments_open", after.segments);
+    let most = u64::from(logs) * (Limits::SEGMENTS_OPEN_MAX as u64 + 1);
+    if after.segments > most {
+        verdict.broken(format!("{} segments are open, and {most} is the most", after.segments));
     }
 }
 

@@ -16,11 +16,11 @@ pub struct Device {
     pub checkpoint: Option<Bytes>,
 }
 
-/// A log that keeps everything, in segments of this size.
-pub fn log_options(segment_size: u64) -> LogOptions {
+/// A log that keeps everything, in segments of this size, with an index of so many bytes at most.
+pub fn log_options(segment_size: u64, index_max: usize) -> LogOptions {
     let (fsync, retention_ms, retention_bytes, low_water) = (FsyncPolicy::Always, 0, 0, 0);
     let (log, through_max) = (LogId(0), THROUGH_MAX);
-    LogOptions { log, segment_size, fsync, retention_ms, retention_bytes, low_water, through_max }
+    LogOptions { log, segment_size, fsync, retention_ms, retention_bytes, low_water, index_max, through_max }
 }
 
 impl Device {

@@ -16,6 +16,7 @@ use super::device::{Device, log_options};
 
 const LOG: LogId = LogId(0);
 const SEGMENT: u64 = 32 << 10;
+const INDEX_MAX: usize = 4096;
 const MODES: [RecoveryMode; 3] = [RecoveryMode::Refuse, RecoveryMode::Truncate, RecoveryMode::Skip];
 const NOW: Instant = Instant(1_700_000_000_000_000_000);
 /// Bytes of the input for one change: where, how, and with what.
@@ -45,7 +46,7 @@ fn settle(log: &mut Log, device: &mut Device) {
 /// Two partitions, a subscription with a cursor, one to a pattern, batches of all sizes in several segments.
 fn write() -> Base {
     let mut device = Device::default();
-    let mut log = Log::new(log_options(SEGMENT), Recovered::nothing(SEGMENT));
+    let mut log = Log::new(log_options(SEGMENT, INDEX_MAX), Recovered::nothing(SEGMENT));
     let topic = |name: &[u8]| TopicName::parse(name).expect("a plain name");
     let partitions = [b"one".as_slice(), b"two"].map(|name| {
         let id = log.new_partition_id();
@@ -153,7 +154,7 @@ pub fn log_image(data: &[u8]) {
     for mode in MODES {
         let Ok((recovered, report)) = bring_back(&device, mode) else { continue };
         assert!(report.corruptions.is_empty() || mode != RecoveryMode::Refuse);
-        let came = read(&mut Log::new(log_options(SEGMENT), recovered), &device);
+        let came = read(&mut Log::new(log_options(SEGMENT, INDEX_MAX), recovered), &device);
         assert!(came.is_sorted_by_key(|(partition, base, _)| (*partition, *base)));
         assert!(came.iter().all(|batch| base().batches.contains(batch)), "what comes back was written");
         if mode != RecoveryMode::Refuse {
@@ -197,7 +198,11 @@ fn stays_decided(device: &Device, mode: RecoveryMode, came: &[(PartitionId, Offs
     }
     mended.checkpoint = Some(recovered.checkpoint(LOG));
     let (recovered, _) = bring_back(&mended, RecoveryMode::Refuse).expect("what was mended is good");
-    assert_eq!(read(&mut Log::new(log_options(SEGMENT), recovered), &mended), came, "what was decided stays decided");
+    assert_eq!(
+        read(&mut Log::new(log_options(SEGMENT, INDEX_MAX), recovered), &mended),
+        came,
+        "what was decided stays decided"
+    );
 }
 
 /// A checkpoint file beside a good log: as it is, and with a checksum that fits. One that fits and was never written is

@@ -15,6 +15,7 @@ use super::device::{Device, log_options};
 
 const KEY: &str = "fuzz";
 const SEGMENT: u64 = 128 << 10;
+const INDEX_MAX: usize = 64 << 10;
 /// Between two things that happen, in nanoseconds: a whole input is over before anything times out.
 const STEP: u64 = 1000;
 /// Answers of the core to one read. Beyond: it never comes to rest.
@@ -79,7 +80,7 @@ impl World {
             topics: TopicRules::default(),
             seed: 1,
         };
-        let logs = vec![(LogId(0), Log::new(log_options(SEGMENT), Recovered::nothing(SEGMENT)))];
+        let logs = vec![(LogId(0), Log::new(log_options(SEGMENT, INDEX_MAX), Recovered::nothing(SEGMENT)))];
         let now = Instant(1_700_000_000_000_000_000);
         let mut world = World { core: Core::new(options, now, logs), device: Device::default(), now, open: true };
         world.drain();

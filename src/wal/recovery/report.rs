@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::scan::Corruption;
 use crate::model::{LogId, Lsn};
+use crate::wal::scan::Corruption;
 
 /// What recovery did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
