@@ -85,10 +85,11 @@ impl Core {
     /// A log that lost its word of a subscription may have lost cursors, too, and did not begin those of topics that
     /// came since: they begin with the first record that is there.
     fn learn_pattern(&mut self, log: usize, key: &PatternKey, meta: &PatternMeta) {
-        log::warn!("log {}: it did not know the subscription {} to {}", self.logs[log].id, key.name, key.pattern);
-        let has_cursor = |index: &usize| self.subscriptions[*index].is_named(&key.name);
+        let PatternKey { name, pattern } = key;
+        log::warn!("log {}: did not know the subscription {name} to {pattern}, and does again", self.logs[log].id);
+        let has_cursor = |index: &usize| self.subscriptions[*index].is_named(name);
         let misses = |partition: &Partition| {
-            let matches = partition.log == log && key.pattern.matches(partition.topic.as_str());
+            let matches = partition.log == log && pattern.matches(partition.topic.as_str());
             matches && !partition.subscriptions.iter().any(has_cursor)
         };
         let missing: Vec<usize> =

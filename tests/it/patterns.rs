@@ -174,7 +174,7 @@ fn a_log_that_lost_its_word_of_it_has_it_again_from_the_others() {
     let [here, _] = topics("a");
     for mode in ["truncate", "skip"] {
         let (workspace, broker, mut owed) = damaged_while_it_is_away(std::slice::from_ref(&here), "orders.>", mode);
-        let said = "log 0: it did not know the subscription billing to orders.>";
+        let said = "log 0: did not know the subscription billing to orders.>";
         assert_eq!(broker.log().matches(said).count(), 1, "{}", broker.log());
         if mode == "truncate" {
             owed.clear();
