@@ -222,6 +222,8 @@ struct Introduction {
     storage: String,
     metrics: String,
     key: String,
+    /// What commands need to find the data directory.
+    options: String,
 }
 
 fn introduction(config: &Config, prepared: &Prepared, metrics: SocketAddr) -> Introduction {
@@ -240,20 +242,29 @@ fn introduction(config: &Config, prepared: &Prepared, metrics: SocketAddr) -> In
         true => format!("generated, in {}", config.wal_path.join(crate::config::API_KEY_FILE).display()),
         false => "as configured".into(),
     };
-    Introduction { cores, storage, metrics: metrics.to_string(), key }
+    // The command looks for the key that the broker made where a broker keeps it by default.
+    let options = match own && config.wal_path != Config::default().wal_path {
+        true => format!(" --data-dir {}", config.wal_path.display()),
+        false => String::new(),
+    };
+    Introduction { cores, storage, metrics: metrics.to_string(), key, options }
 }
 
 /// Lines for people, and the address for whoever started us with port 0. Nobody reading is no reason to stop.
 fn introduce(lines: &Introduction, broker: &Broker) {
     let mut out = std::io::stdout().lock();
     let address = broker.address;
-    let port = if address.port() == 5555 { String::new() } else { format!(" --addr {address}") };
+    let options = &lines.options;
+    let there = if address.port() == 5555 { String::new() } else { format!(" --addr {address}") };
     let _ = writeln!(out, "blipmqd {}", env!("CARGO_PKG_VERSION"));
     let _ = writeln!(out, "cores        {}", lines.cores);
     let _ = writeln!(out, "listening on {address}");
     let _ = writeln!(out, "data         {}", lines.storage);
     let _ = writeln!(out, "API key      {}", lines.key);
     let _ = writeln!(out, "metrics      http://{}/metrics", lines.metrics);
-    let _ = writeln!(out, "next         blipmq{port} sub demo   and, elsewhere,   blipmq{port} pub demo hello");
+    let _ = writeln!(
+        out,
+        "next         blipmq sub demo{there}{options}   and, elsewhere,   blipmq pub demo hello{there}{options}"
+    );
     let _ = out.flush();
 }

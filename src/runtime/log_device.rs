@@ -32,6 +32,8 @@ pub struct LogDevice {
     uses: Cell<u64>,
     /// The segment that small groups go to, opened so that a write is durable when it is answered.
     through: RefCell<Option<(Lsn, Rc<SegmentFile>)>>,
+    /// A write or a sync has failed: what a later one would say is not to be believed, so there is none.
+    failed: Cell<bool>,
 }
 
 #[derive(Debug)]
@@ -51,6 +53,7 @@ impl LogDevice {
             open: RefCell::default(),
             uses: Cell::default(),
             through: RefCell::default(),
+            failed: Cell::default(),
         })
     }
 
@@ -114,13 +117,18 @@ impl LogDevice {
     }
 
     async fn write(&self, segment: Lsn, position: u64, block: Block) -> io::Result<()> {
-        self.file(segment).await?.write(block, position).await
+        let file = self.file(segment).await?;
+        self.trusted()?;
+        self.distrust_after(file.write(block, position).await)
     }
 
     /// As a write and then a sync; in one operation where the device can.
     async fn write_through(&self, segment: Lsn, position: u64, block: Block) -> io::Result<()> {
         match self.through_file(segment).await? {
-            Some(file) => file.write(block, position).await,
+            Some(file) => {
+                self.trusted()?;
+                self.distrust_after(file.write(block, position).await)
+            }
             None => {
                 self.write(segment, position, block).await?;
                 self.sync(segment).await
@@ -148,7 +156,21 @@ impl LogDevice {
     }
 
     async fn sync(&self, segment: Lsn) -> io::Result<()> {
-        self.file(segment).await?.sync().await
+        let file = self.file(segment).await?;
+        self.trusted()?;
+        self.distrust_after(file.sync().await)
+    }
+
+    fn trusted(&self) -> io::Result<()> {
+        if self.failed.get() { Err(io::Error::other("the device has failed before")) } else { Ok(()) }
+    }
+
+    /// The kernel answers the sync after one that failed with success, though what was to be synced is gone.
+    fn distrust_after(&self, done: io::Result<()>) -> io::Result<()> {
+        if done.is_err() {
+            self.failed.set(true);
+        }
+        done
     }
 
     /// Reads `len` bytes, or fewer at the end of the segment: recovery finds files that were cut.

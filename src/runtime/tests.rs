@@ -622,6 +622,24 @@ fn a_checkpoint_replaces_the_one_before() {
 }
 
 #[test]
+fn after_a_write_that_failed_nothing_is_written_or_synced_any_more() {
+    let desk = Desk::new();
+    desk.act(vec![prepare(Lsn(0), None)]);
+    desk.act(vec![group(1, Lsn(0), BLOCK as u64, &["kept"])]);
+    let beyond = group(2, Lsn(0), u64::MAX / 2 / BLOCK as u64 * BLOCK as u64, &["nowhere"]);
+    assert!(matches!(&desk.act(vec![beyond])[..], [LogEvent::Failed(failure)] if failure.operation == "write"));
+    let sync = LogAction::Sync { ticket: Ticket(3), segment: Lsn(0) };
+    for later in
+        [group(4, Lsn(0), 4 * BLOCK as u64, &["late"]), group_through(5, Lsn(0), 4 * BLOCK as u64, &["late"]), sync]
+    {
+        let said = desk.act(vec![later]).remove(0);
+        assert!(matches!(&said, LogEvent::Failed(failure) if failure.reason.contains("failed before")), "{said:?}");
+    }
+    assert_eq!(&desk.read(Lsn(0), BLOCK as u64, BLOCK)[64..68], b"kept", "reading goes on");
+    desk.broker.stop();
+}
+
+#[test]
 fn what_the_device_refuses_is_told_in_its_own_words() {
     let desk = Desk::new();
     let failed = desk.act(vec![group(1, Lsn(777 * 4096), 0, &["nowhere"])]).remove(0);

@@ -33,6 +33,24 @@ fn it_says_where_it_listens_where_its_data_is_and_what_to_type_next() {
 }
 
 #[test]
+fn what_it_says_to_type_next_can_be_typed() {
+    let workspace = Workspace::new();
+    let broker = workspace.start("allowed_api_keys = []");
+    let next = broker.lines.last().unwrap().strip_prefix("next ").unwrap();
+    for typed in next.rsplit("and, elsewhere,") {
+        let words = typed.trim().strip_prefix("blipmq ").unwrap().split(' ');
+        let earlier = if typed.contains("sub") { &["--from", "earliest", "--count", "1"][..] } else { &[] };
+        let output = Command::new(env!("CARGO_BIN_EXE_blipmq")).env_clear().args(words).args(earlier).output().unwrap();
+        assert!(output.status.success(), "{typed}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(String::from_utf8_lossy(&output.stdout).contains(if earlier.is_empty() {
+            "published 1"
+        } else {
+            "hello"
+        }));
+    }
+}
+
+#[test]
 fn a_port_that_is_taken_is_exit_code_5() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
