@@ -44,6 +44,7 @@ const PURE: &[&str] = &[
     "client/delivery.rs",
     "client/error.rs",
     "client/frames.rs",
+    "client/heard.rs",
     "client/options.rs",
     "client/outbox.rs",
     "client/producer.rs",

@@ -33,25 +33,15 @@ dry=
 force=
 while [ $# -gt 0 ]; do
     case $1 in
-        --profile | --data-dir | --nic | --irq-cpus)
-            [ $# -ge 2 ] || die "$1 needs a value"
-            case $1 in
-                --profile) profile=$2 ;;
-                --data-dir) data_dir=$2 ;;
-                --nic) NIC=$2 ;;
-                --irq-cpus) CPUS=$2 CPUS_GIVEN=1 ;;
-            esac
-            shift
-            ;;
+        --profile) need_value "$@" && profile=$2 && shift ;;
+        --data-dir) need_value "$@" && data_dir=$2 && shift ;;
+        --nic) need_value "$@" && NIC=$2 && shift ;;
+        --irq-cpus) need_value "$@" && CPUS=$2 CPUS_GIVEN=1 && shift ;;
         --dry-run) dry=1 ;;
         --revert) what=revert ;;
         --status) what=status ;;
         --force) force=1 ;;
-        -h | --help)
-            usage
-            exit 0
-            ;;
-        *) die "unknown argument \"$1\"; see --help" ;;
+        *) other_word "$1" ;;
     esac
     shift
 done

@@ -27,23 +27,13 @@ strict=
 changes=
 while [ $# -gt 0 ]; do
     case $1 in
-        --profile | --data-dir | --nic)
-            [ $# -ge 2 ] || die "$1 needs a value"
-            case $1 in
-                --profile) profile=$2 ;;
-                --data-dir) data_dir=$2 ;;
-                --nic) NIC=$2 ;;
-            esac
-            shift
-            ;;
+        --profile) need_value "$@" && profile=$2 && shift ;;
+        --data-dir) need_value "$@" && data_dir=$2 && shift ;;
+        --nic) need_value "$@" && NIC=$2 && shift ;;
         --json) json=1 ;;
         --strict) strict=1 ;;
         --changes) changes=1 ;;
-        -h | --help)
-            usage
-            exit 0
-            ;;
-        *) die "unknown argument \"$1\"; see --help" ;;
+        *) other_word "$1" ;;
     esac
     shift
 done

@@ -25,22 +25,12 @@ dry=
 revert=
 while [ $# -gt 0 ]; do
     case $1 in
-        --nic | --data-dir | --cpus)
-            [ $# -ge 2 ] || die "$1 needs a value"
-            case $1 in
-                --nic) NIC=$2 ;;
-                --data-dir) data_dir=$2 ;;
-                --cpus) CPUS=$2 CPUS_GIVEN=1 ;;
-            esac
-            shift
-            ;;
+        --nic) need_value "$@" && NIC=$2 && shift ;;
+        --data-dir) need_value "$@" && data_dir=$2 && shift ;;
+        --cpus) need_value "$@" && CPUS=$2 CPUS_GIVEN=1 && shift ;;
         --dry-run) dry=1 ;;
         --revert) revert=1 ;;
-        -h | --help)
-            usage
-            exit 0
-            ;;
-        *) die "unknown argument \"$1\"; see --help" ;;
+        *) other_word "$1" ;;
     esac
     shift
 done

@@ -20,6 +20,24 @@ die() {
     exit 2
 }
 
+# ---- the words of the command line -----------------------------------------------------------------------------
+
+# need_value "$@": the first word is an option, and its value has to follow.
+need_value() {
+    [ $# -ge 2 ] || die "$1 needs a value"
+}
+
+# other_word WORD: none of the script's own. The script's `usage` says which those are.
+other_word() {
+    case $1 in
+        -h | --help)
+            usage
+            exit 0
+            ;;
+        *) die "unknown argument \"$1\"; see --help" ;;
+    esac
+}
+
 # ---- profiles --------------------------------------------------------------------------------------------------
 
 declare -A RULE REASON

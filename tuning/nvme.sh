@@ -21,17 +21,9 @@ data_dir=./blipmq-data
 probe=
 while [ $# -gt 0 ]; do
     case $1 in
-        --data-dir)
-            [ $# -ge 2 ] || die "$1 needs a value"
-            data_dir=$2
-            shift
-            ;;
+        --data-dir) need_value "$@" && data_dir=$2 && shift ;;
         --probe) probe=1 ;;
-        -h | --help)
-            usage
-            exit 0
-            ;;
-        *) die "unknown argument \"$1\"; see --help" ;;
+        *) other_word "$1" ;;
     esac
     shift
 done

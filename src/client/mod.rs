@@ -9,14 +9,18 @@ pub mod credit;
 pub mod delivery;
 pub mod error;
 pub mod frames;
+pub mod heard;
 pub mod options;
 pub mod outbox;
 pub mod producer;
 pub mod session;
+#[cfg(test)]
+mod session_tests;
 
 pub use delivery::{DeliveredBatch, Message, MessageView, PolledMessage};
 pub use error::ClientError;
 pub use frames::{FrameBuffer, RawFrame};
+pub use heard::SessionEvent;
 pub use options::{ProducerOptions, PublishOptions, SubscribeOptions};
 pub use producer::Producer;
-pub use session::{ClientSession, SessionEvent, SessionOptions};
+pub use session::{ClientSession, SessionOptions};

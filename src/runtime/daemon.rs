@@ -19,7 +19,7 @@ use crate::auth::{Key, KeyRing, Secret, generate};
 use crate::config::{Config, Cores};
 use crate::model::LogId;
 use crate::shard::{Core, CoreOptions};
-use crate::wal::{Log, LogOptions, THROUGH_MAX};
+use crate::wal::{LogOptions, THROUGH_MAX};
 
 /// Runs the broker until it is told to stop; returns the exit code of the process.
 pub fn run(config: Config) -> i32 {
@@ -175,7 +175,7 @@ fn keys(config: &Config, prepared: &Prepared) -> Result<Keys, Failure> {
 
 fn makers(config: &Config, prepared: &Prepared, keys: KeyRing) -> Makers {
     let log_options = log_options(config, prepared.ground().logs);
-    Makers { core: core_maker(config, prepared, keys, log_options.clone()), log_options }
+    Makers { core: core_maker(config, prepared, keys), log_options }
 }
 
 fn log_options(config: &Config, logs: u16) -> LogOptionsOf {
@@ -192,12 +192,12 @@ fn log_options(config: &Config, logs: u16) -> LogOptionsOf {
     Arc::new(move |log| LogOptions { log, ..template.clone() })
 }
 
-fn core_maker(config: &Config, prepared: &Prepared, keys: KeyRing, log_options: LogOptionsOf) -> MakeCore {
+fn core_maker(config: &Config, prepared: &Prepared, keys: KeyRing) -> MakeCore {
     let ground = prepared.ground();
     let shards = ground.cores.cpus.len() as u16;
     let logs = ground.logs;
     let config = config.clone();
-    Arc::new(move |shard, now, recovered| {
+    Arc::new(move |shard, now, brought_back, patterns| {
         let options = CoreOptions {
             shard,
             shards,
@@ -210,8 +210,9 @@ fn core_maker(config: &Config, prepared: &Prepared, keys: KeyRing, log_options: 
             topics: config.topics.clone(),
             seed: now.0 ^ u64::from(shard.0) << 48,
         };
-        let logs = recovered.into_iter().map(|(log, recovered)| (log, Log::new(log_options(log), recovered)));
-        Box::new(Core::new(options, now, logs.collect()))
+        let mut core = Core::new(options, now, brought_back);
+        core.learn_patterns(patterns);
+        Box::new(core)
     })
 }
 

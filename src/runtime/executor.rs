@@ -4,9 +4,9 @@ use std::future::poll_fn;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use glommio::timer::sleep;
@@ -26,7 +26,8 @@ use super::shard::{Logic, Parts, Report, Shard, tell_leftovers};
 use super::tls::Tls;
 use super::{alarm, listener, recover};
 use crate::model::{Instant, LogId, RecoveryMode, ShardId};
-use crate::wal::{LogOptions, Recovered};
+use crate::shard::Patterns;
+use crate::wal::{Log, LogOptions};
 
 /// Requests one submission to the kernel holds.
 const RING_DEPTH: usize = 512;
@@ -41,8 +42,8 @@ const STARTING: Duration = Duration::from_millis(5);
 /// After the order to stop, for tasks to close what they hold.
 const FAREWELL: Duration = Duration::from_millis(20);
 
-/// Makes the core of one shard from what its logs brought back.
-pub type MakeCore = Arc<dyn Fn(ShardId, Instant, Vec<(LogId, Recovered)>) -> Box<dyn Logic> + Send + Sync>;
+/// Makes the core of one shard from its logs, which have come back, and from what those of all shards know of patterns.
+pub type MakeCore = Arc<dyn Fn(ShardId, Instant, Vec<(LogId, Log)>, &Patterns) -> Box<dyn Logic> + Send + Sync>;
 
 /// What the operator decides about each log.
 pub type LogOptionsOf = Arc<dyn Fn(LogId) -> LogOptions + Send + Sync>;
@@ -74,6 +75,8 @@ pub struct Plan {
     pub mode: WriteMode,
     /// What to do with a corrupt one.
     pub recovery: RecoveryMode,
+    /// What the logs of all shards know of patterns.
+    pub patterns: Arc<Mutex<Patterns>>,
     /// Its ends of the mesh.
     pub ends: Ends,
     /// Its listening socket, bound.
@@ -140,18 +143,22 @@ async fn live(plan: Plan) {
     let queue =
         glommio::executor().create_task_queue(Shares::Static(BACKGROUND_SHARES), Latency::NotImportant, "background");
     let mut devices = Vec::new();
-    let mut recovered = Vec::new();
+    let mut logs = Vec::new();
     for (log, folder) in plan.logs {
         let device = LogDevice::new(log, folder, plan.mode);
-        match recover::recover(&device, (plan.makers.log_options)(log), plan.recovery).await {
-            Ok(found) => recovered.push((log, found)),
+        let options = (plan.makers.log_options)(log);
+        match recover::recover(&device, options.clone(), plan.recovery).await {
+            Ok(found) => logs.push((log, Log::new(options, found))),
             // The others' ends of the mesh come free as ours are dropped here.
             Err(failure) => return plan.life.report(Report::Failed(failure)),
         }
         devices.push(device);
     }
+    // Before the mesh: a shard that has its end of it has told what its logs know.
+    tell_patterns(&plan.patterns, &logs);
     let (mesh, receivers) = Mesh::connect(plan.ends, plan.gauges.clone()).await;
-    let core = (plan.makers.core)(plan.id, plan.clock.now(), recovered);
+    let patterns = plan.patterns.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let core = (plan.makers.core)(plan.id, plan.clock.now(), logs, &patterns);
     starting.cancel().await;
     let shard = Shard::new(Parts {
         id: plan.id,
@@ -174,6 +181,13 @@ async fn live(plan: Plan) {
     follow_orders(&shard, &plan.mailbox, plan.socket).await;
     plan.mailbox.close();
     end(&shard).await;
+}
+
+fn tell_patterns(patterns: &Mutex<Patterns>, logs: &[(LogId, Log)]) {
+    let mut patterns = patterns.lock().unwrap_or_else(PoisonError::into_inner);
+    for (key, meta) in logs.iter().flat_map(|(_, log)| &log.catalog().patterns) {
+        patterns.entry(key.clone()).or_insert_with(|| meta.clone());
+    }
 }
 
 fn start_tasks(shard: &Rc<Shard>) {

@@ -3,9 +3,9 @@
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use glommio::ExecutorJoinHandle;
@@ -23,7 +23,7 @@ use super::shard::Report;
 use super::tls::Tls;
 use super::{listener, mesh, preflight, service_manager};
 use crate::model::{FsyncPolicy, LogId, RecoveryMode, ShardId};
-use crate::shard::Question;
+use crate::shard::{Patterns, Question};
 
 /// Beyond the deadline that the cores are given for draining: for the last sync and the last checkpoint of each log, on
 /// a device that has much to do.
@@ -198,6 +198,7 @@ impl Prepared {
         let doors: Vec<_> = self.bound.sockets.iter().map(|socket| socket.try_clone()).collect();
         let clock = Clock::start();
         let doorkeeper = Arc::new(Doorkeeper::new(self.settings.connections_max));
+        let patterns: Arc<Mutex<Patterns>> = Arc::default();
         let mut executors = Vec::new();
         for (index, (ends, socket)) in mesh::ends(shards).into_iter().zip(self.bound.sockets).enumerate() {
             let id = ShardId(index as u16);
@@ -210,6 +211,7 @@ impl Prepared {
                 logs: logs_of(&self.directory, &self.ground, id),
                 mode: self.ground.mode.unwrap_or(WriteMode::Buffered),
                 recovery: self.settings.recovery,
+                patterns: patterns.clone(),
                 ends,
                 socket,
                 mailbox: control.mailbox(id),

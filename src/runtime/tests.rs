@@ -56,7 +56,7 @@ fn log_options(log: LogId) -> LogOptions {
 }
 
 fn clerks() -> MakeCore {
-    Arc::new(|shard, _, _| Box::new(Clerk { shard, ..Clerk::default() }))
+    Arc::new(|shard, _, _, _| Box::new(Clerk { shard, ..Clerk::default() }))
 }
 
 /// Reads lines and does what they say.
@@ -444,7 +444,7 @@ impl Desk {
         let batches = Arc::new(Mutex::new(VecDeque::new()));
         let (sender, heard) = channel();
         let (given, sender) = (batches.clone(), Mutex::new(sender));
-        let make: MakeCore = Arc::new(move |_, _, _| {
+        let make: MakeCore = Arc::new(move |_, _, _, _| {
             let heard = sender.lock().unwrap().clone();
             Box::new(Scribe { batches: given.clone(), actions: VecDeque::new(), heard })
         });

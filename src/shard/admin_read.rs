@@ -103,22 +103,7 @@ impl Core {
             return self.answer_admin(browse.token, Err(Refusal::unknown("the topic was deleted meanwhile")));
         };
         let mut batches = Vec::new();
-        for batch in self.logs[log].log.batches(ticket, id, bytes) {
-            match batch {
-                Ok((place, bytes)) => {
-                    let expires_at = if place.expires_at.0 == 0 { Instant::NEVER } else { place.expires_at.instant() };
-                    batches.push(Held {
-                        base: place.base,
-                        count: place.count,
-                        expires_at,
-                        bytes,
-                        at: Held::BACK,
-                        own: true,
-                    });
-                }
-                Err(corruption) => self.logs[log].log.corrupted(corruption),
-            }
-        }
+        self.logs[log].take_read(ticket, id, bytes, &mut batches);
         self.tell_corruptions(log);
         self.browsed(browse, batches);
     }

@@ -5,9 +5,9 @@
 //! without ever hearing of it.
 
 use super::Core;
+use super::bind::Bound;
 use super::letter::{Ending, Letter};
 use super::session::{Conn, Leaving};
-use super::subscribe::Bound;
 use crate::model::{ConnId, Lsn, ShardId};
 use crate::protocol::native::reply;
 

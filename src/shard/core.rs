@@ -194,7 +194,7 @@ impl Core {
 
     /// All ready work of a step, in one order: what was published, what can be delivered, what the logs want, and
     /// then the output, each connection's and each shard's in one piece.
-    fn finish_step(&mut self) {
+    pub(super) fn finish_step(&mut self) {
         self.release_holds();
         self.deliver_ready();
         self.trim_volatile();

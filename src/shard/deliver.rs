@@ -3,7 +3,7 @@
 use super::Core;
 use super::link::{Link, LinkIndex};
 use crate::broker::{Due, Held, Member};
-use crate::model::{Instant, Offset, Qos};
+use crate::model::{Offset, Qos};
 use crate::protocol::native::reply::{self, Deliver, Source};
 
 /// What came of one try to deliver.
@@ -212,7 +212,7 @@ impl Core {
         binding.credit_messages -= records;
         binding.credit_bytes -= (reply::DELIVER_FIELDS + version_bytes) as i64;
         let spread = binding.spread;
-        let slot = (taker.source & ((1 << super::subscribe::SOURCE_BITS) - 1)) as usize;
+        let slot = (taker.source & ((1 << super::bind::SOURCE_BITS) - 1)) as usize;
         let announced = std::mem::replace(&mut binding.sources[slot].announced, true);
         if !announced {
             self.announce(taker, partition, part.first);
@@ -297,26 +297,7 @@ impl Core {
         let id = self.partitions[serving.sub.partition].id.expect("fetched by id");
         self.memory.history -= serving.history.iter().map(|held| held.bytes.len()).sum::<usize>();
         serving.history.clear();
-        for batch in self.logs[log].log.batches(ticket, id, bytes) {
-            match batch {
-                Ok((place, bytes)) => {
-                    let expires_at = match place.expires_at.0 {
-                        0 => Instant::NEVER,
-                        _ => place.expires_at.instant(),
-                    };
-                    serving.history.push(Held {
-                        base: place.base,
-                        count: place.count,
-                        expires_at,
-                        bytes,
-                        at: Held::BACK,
-                        own: true,
-                    });
-                }
-                // What stands behind a bad place is as good as any.
-                Err(corruption) => self.logs[log].log.corrupted(corruption),
-            }
-        }
+        self.logs[log].take_read(ticket, id, bytes, &mut serving.history);
         self.tell_corruptions(log);
         let serving = &self.subscriptions[index];
         self.memory.history += serving.history.iter().map(|held| held.bytes.len()).sum::<usize>();

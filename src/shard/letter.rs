@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::subscribe::{Bound, SubscribeOptions};
+use super::bind::Bound;
+use super::subscribe::SubscribeOptions;
 use crate::auth::Permissions;
 use crate::model::{Chunk, ConnId, Offset, Pattern, Qos, TopicName};
 use crate::protocol::ErrorCode;

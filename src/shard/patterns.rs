@@ -4,6 +4,12 @@
 //! topic begins with a cursor of every pattern subscription that it matches, before anything is published to it and
 //! whether or not anybody is there to take it. So every log of every shard has the pattern subscriptions, and who makes
 //! one is told when all have committed it.
+//!
+//! A log that was cut or mended may have lost its word of one. So at a start all logs are compared, and what one of them
+//! knows, all know again. It is better that a subscription is owed too much than too little: a deletion that had not
+//! reached all logs when the process died, and of which nobody was told, did not happen.
+
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
@@ -14,10 +20,13 @@ use super::link::{Binding, LinkIndex};
 use super::refusal::Refusal;
 use super::stats::Reason;
 use super::subscribe::SubscribeOptions;
-use crate::broker::Durability;
-use crate::model::{Limits, Lsn, Offset, Pattern, Qos, StartAt, SubscriptionMode, TopicName};
+use crate::broker::{Durability, Partition};
+use crate::model::{Limits, Lsn, Pattern, Qos, StartAt, SubscriptionMode, TopicName};
 use crate::protocol::ErrorCode;
 use crate::wal::{Entry, PatternKey, PatternMeta};
+
+/// What logs know of durable pattern subscriptions.
+pub type Patterns = BTreeMap<PatternKey, PatternMeta>;
 
 /// A durable pattern subscription, as this shard knows it.
 #[derive(Debug)]
@@ -58,6 +67,39 @@ impl Core {
             let known = self.known_patterns.entry(key.clone()).or_insert_with(|| Known::new(meta.clone()));
             known.note(log, end);
         }
+    }
+
+    /// What the logs of all shards know, before anybody is served.
+    pub fn learn_patterns(&mut self, all: &Patterns) {
+        for (key, meta) in all {
+            let meta = self.known_patterns.get(key).map_or(meta, |known| &known.meta).clone();
+            for log in 0..self.logs.len() {
+                if !self.logs[log].log.catalog().patterns.contains_key(key) {
+                    self.learn_pattern(log, key, &meta);
+                }
+            }
+        }
+        self.finish_step();
+    }
+
+    /// A log that lost its word of a subscription may have lost cursors, too, and did not begin those of topics that
+    /// came since: they begin with the first record that is there.
+    fn learn_pattern(&mut self, log: usize, key: &PatternKey, meta: &PatternMeta) {
+        let PatternKey { name, pattern } = key;
+        log::warn!("log {}: did not know the subscription {name} to {pattern}, and does again", self.logs[log].id);
+        let has_cursor = |index: &usize| self.subscriptions[*index].is_named(name);
+        let misses = |partition: &Partition| {
+            let matches = partition.log == log && pattern.matches(partition.topic.as_str());
+            matches && !partition.subscriptions.iter().any(has_cursor)
+        };
+        let missing: Vec<usize> =
+            self.partitions.iter().filter(|(_, partition)| misses(partition)).map(|(index, _)| index).collect();
+        for index in missing {
+            self.begin_owed(index, vec![(key.clone(), meta.clone())]);
+        }
+        let entry = Entry::Pattern { key: key.clone(), meta: meta.clone() };
+        let end = self.logs[log].log.append(self.now, entry);
+        self.known_patterns.entry(key.clone()).or_insert_with(|| Known::new(meta.clone())).note(log, end);
     }
 
     /// Whether a durable pattern subscription may be made, or joined.
@@ -146,9 +188,10 @@ impl Core {
         Ok(owed)
     }
 
-    /// A new topic begins with their cursors. A log that is full takes them as well: what is published later, when there
-    /// is room, comes after them.
+    /// A topic gets their cursors, each before its first record. A log that is full takes them as well: what is published
+    /// later, when there is room, comes after them.
     pub(super) fn begin_owed(&mut self, partition: usize, owed: Vec<(PatternKey, PatternMeta)>) {
+        let begins = self.partitions[partition].start;
         for (PatternKey { name, .. }, meta) in owed {
             let PatternMeta { mode, retry_delay_ms, max_retries, dead_letter, .. } = meta;
             let options = SubscribeOptions {
@@ -156,9 +199,9 @@ impl Core {
                 max_retries,
                 dead_letter,
                 start: StartAt::Earliest,
-                ..SubscribeOptions::durable(name, mode)
+                ..SubscribeOptions::plain(name, mode)
             };
-            let index = self.make_subscription(partition, &options, Offset::ZERO);
+            let index = self.make_subscription(partition, &options, begins);
             self.subscriptions[index].detached = Some(self.now);
         }
     }

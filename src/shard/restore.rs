@@ -3,8 +3,8 @@
 use super::Core;
 use super::shard_log::{ShardLog, Waiting};
 use super::subscribe::SubscribeOptions;
-use crate::broker::{Cursor, Durability, InFlight, Partition, Redelivery, Subscription};
-use crate::model::{LogId, PartitionId, Qos};
+use crate::broker::{Cursor, Durability, Partition, Subscription};
+use crate::model::{LogId, PartitionId};
 use crate::wal::{Log, SubscriptionMeta};
 
 impl Core {
@@ -84,30 +84,10 @@ impl Core {
             max_retries: meta.max_retries,
             dead_letter: meta.dead_letter.clone(),
             session: meta.session,
-            ..SubscribeOptions::durable(meta.name.clone(), meta.mode)
+            ..SubscribeOptions::plain(meta.name.clone(), meta.mode)
         };
-        let durability = match meta.session {
-            true => Durability::Session { id: Some(id) },
-            false => Durability::Named { id: Some(id) },
-        };
-        Subscription {
-            name: meta.name.clone(),
-            serial: self.next_serial(),
-            partition,
-            qos: Qos::AtLeastOnce,
-            mode: meta.mode,
-            durability,
-            retry: self.retry_policy(partition, &options),
-            in_flight_max: self.options.limits.in_flight_max,
-            next: cursor.floor(),
-            cursor,
-            volatile_next: self.partitions[partition].volatile.next(),
-            in_flight: InFlight::default(),
-            redelivery: Redelivery::default(),
-            burying: InFlight::default(),
-            members: Vec::new(),
-            turn: 0,
-            counters: Default::default(),
-        }
+        let id = Some(id);
+        let durability = if meta.session { Durability::Session { id } } else { Durability::Named { id } };
+        Subscription { durability, ..self.idle(partition, &options, cursor) }
     }
 }

@@ -61,6 +61,11 @@ impl Serving {
         if self.sub.logged_id().is_some() { floor.min(self.logged_floor) } else { floor }
     }
 
+    /// A durable subscription of this name.
+    pub fn is_named(&self, name: &str) -> bool {
+        self.sub.is_durable() && self.sub.name == name
+    }
+
     pub fn remembered(&self, offset: Offset) -> Option<&Held> {
         self.history.iter().find(|held| held.holds(offset))
     }

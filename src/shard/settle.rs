@@ -1,11 +1,11 @@
 //! What clients say of what they got: acknowledged, given back, more please.
 
 use super::Core;
+use super::bind::SOURCE_BITS;
 use super::letter::{Letter, Settle};
 use super::link::LinkIndex;
 use super::refusal::Refusal;
 use super::session::Conn;
-use super::subscribe::SOURCE_BITS;
 use super::timers::{CURSOR_DELAY_MS, Timer};
 use crate::broker::Member;
 use crate::model::{ConnId, Offset, ShardId, SubscriptionMode};

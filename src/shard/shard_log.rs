@@ -2,15 +2,17 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+
 use super::Core;
 use super::event::Action;
 use super::publish::Publisher;
 use super::refusal::Refusal;
 use super::stats::Reason;
 use crate::broker::Held;
-use crate::model::{Instant, LogId, Lsn, Offset};
+use crate::model::{Instant, LogId, Lsn, Offset, PartitionId};
 use crate::protocol::ErrorCode;
-use crate::wal::{Entry, Log, LogState, PartitionMeta};
+use crate::wal::{BatchPlace, Entry, Log, LogState, PartitionMeta, Ticket};
 
 /// A log, and the publishes that are ordered in it and not committed yet, in its order.
 #[derive(Debug)]
@@ -68,6 +70,23 @@ impl ShardLog {
             }
         }
     }
+
+    /// The batches of a partition that a read has brought, put behind those in `found`. Bad places are noted; what stands
+    /// behind one is as good as any.
+    pub fn take_read(&mut self, ticket: Ticket, partition: PartitionId, bytes: &Bytes, found: &mut Vec<Held>) {
+        for batch in self.log.batches(ticket, partition, bytes) {
+            let (place, bytes) = match batch {
+                Ok(batch) => batch,
+                Err(corruption) => {
+                    self.log.corrupted(corruption);
+                    continue;
+                }
+            };
+            let BatchPlace { base, count, .. } = place;
+            let expires_at = if place.expires_at.0 == 0 { Instant::NEVER } else { place.expires_at.instant() };
+            found.push(Held { base, count, expires_at, bytes, at: Held::BACK, own: true });
+        }
+    }
 }
 
 impl Core {
@@ -104,7 +123,7 @@ impl Core {
     }
 
     /// The partition's number in its log; written down when it is first needed.
-    pub(super) fn logged_partition(&mut self, index: usize) -> crate::model::PartitionId {
+    pub(super) fn logged_partition(&mut self, index: usize) -> PartitionId {
         let partition = &mut self.partitions[index];
         if let Some(id) = partition.id {
             return id;

@@ -9,8 +9,6 @@ use serde_json::{Value, json};
 use crate::support::load::{QOS_1, durable, number};
 use crate::support::{Broker, PATIENCE, Workspace, eventually};
 
-const RETRY_LATER: &str = "retry_backoff_ms = 600000\n";
-
 fn publish(broker: &Broker, topic: &str, count: u64) {
     let client = broker.client();
     for nth in 0..count {
@@ -58,7 +56,7 @@ fn topics_are_made_described_changed_purged_and_deleted_and_that_survives_a_kill
 
 #[test]
 fn subscriptions_are_listed_with_their_lag_moved_and_deleted() {
-    let broker = Broker::new(&format!("{RETRY_LATER}cores = 2"));
+    let broker = Broker::new("cores = 2");
     let client = broker.client();
     let mut subscription = client.subscribe(&durable("lag")).unwrap();
     publish(&broker, "lag", 10);
@@ -166,7 +164,7 @@ fn developers_see_every_shard_and_what_waits() {
 
 #[test]
 fn an_ordered_drain_ends_as_a_signal_does() {
-    let mut broker = Broker::new("shutdown_timeout_ms = 60000\nretry_backoff_ms = 600000");
+    let mut broker = Broker::new("shutdown_timeout_ms = 60000");
     let client = broker.client();
     let mut subscription = client.subscribe(&SubscribeOptions::new("held").at_least_once()).unwrap();
     client.publish("held", b"hi", &PublishOptions::at_least_once()).unwrap();

@@ -3,40 +3,17 @@
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
 use blipmq::client::SubscribeOptions;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
+use crate::support::copies::{back_up, command, good, restore};
 use crate::support::load::{Publishing, QOS_1, durable, left, number};
 use crate::support::{Broker, PATIENCE, Workspace};
 
-const KEYS: &str = "retry_backoff_ms = 600000\ncores = 2";
-
-/// `blipmq` without a broker.
-fn command(words: &[&str], paths: &[&Path]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_blipmq"));
-    let arguments = words.iter().zip(paths).flat_map(|(word, path)| [word.to_string(), path.display().to_string()]);
-    command.env_clear().args(arguments.flat_map(|both| both.split(' ').map(str::to_owned).collect::<Vec<_>>()));
-    command.stdin(Stdio::null()).output().expect("the command can be run")
-}
-
-#[track_caller]
-fn good(output: &Output) -> String {
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success() && said.contains(": good, "), "{output:?}");
-    said
-}
-
-fn back_up(broker: &Broker, to: &Path) -> Output {
-    broker.command(&["backup", "--to", to.to_str().unwrap(), "--admin-addr", broker.metrics_address()], "")
-}
-
-fn restore(from: &Path, to: &Path) -> Output {
-    command(&["restore --from", "--to"], &[from, to])
-}
+const KEYS: &str = "cores = 2";
 
 #[test]
 fn a_backup_under_load_brings_back_what_was_acknowledged_before_with_the_cursors_of_that_moment() {

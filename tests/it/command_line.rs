@@ -52,7 +52,7 @@ fn lines_become_messages_in_their_order() {
 
 #[test]
 fn what_is_not_acknowledged_comes_again_and_what_is_does_not() {
-    let broker = Broker::in_memory("retry_backoff_ms = 600000");
+    let broker = Broker::in_memory("");
     done(&broker.command(&["sub", "work", "--name", "d", "--timeout", "1ms"], ""));
     done(&broker.command(&["pub", "work", "--lines"], "one\ntwo\nthree\n"));
     let sub = |words: &[&str]| {
@@ -148,7 +148,7 @@ fn the_key_that_a_broker_made_is_found_in_its_directory() {
 
 #[test]
 fn start_positions_are_words_offsets_and_times() {
-    let broker = Broker::in_memory("retry_backoff_ms = 600000");
+    let broker = Broker::in_memory("");
     done(&broker.command(&["sub", "from", "--name", "keeper", "--timeout", "1ms"], ""));
     done(&broker.command(&["pub", "from", "--lines"], "zero\none\ntwo\n"));
     let from = |start: &str| done(&broker.command(&["sub", "from", "--from", start, "--count", "1"], ""));

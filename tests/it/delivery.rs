@@ -15,7 +15,7 @@ fn next(subscription: &mut Subscription) -> Message {
 
 #[test]
 fn a_subscriber_that_does_not_read_holds_nobody_else_up() {
-    for broker in Broker::both("max_memory_queue_bytes = \"64 MiB\"\nretry_backoff_ms = 600000") {
+    for broker in Broker::both("max_memory_queue_bytes = \"64 MiB\"") {
         let (publisher, slow, fast) = (broker.client(), broker.client(), broker.client());
         let options = |name: &str| SubscribeOptions::new("two").at_least_once().durable(name).credit(1 << 20, 1 << 30);
         let mut not_read = slow.subscribe(&options("slow")).unwrap();
@@ -91,7 +91,7 @@ fn qos_0_is_never_redelivered() {
 
 #[test]
 fn members_of_a_shared_subscription_get_each_message_once_between_them() {
-    for broker in Broker::both("retry_backoff_ms = 600000") {
+    for broker in Broker::both("") {
         let shared = SubscribeOptions::new("work").at_least_once().durable("team").shared();
         let clients: Vec<_> = (0..3).map(|_| broker.client()).collect();
         let mut members: Vec<_> = clients.iter().map(|client| client.subscribe(&shared).unwrap()).collect();
@@ -121,7 +121,7 @@ fn members_of_a_shared_subscription_get_each_message_once_between_them() {
 
 #[test]
 fn what_a_lost_member_had_not_acknowledged_goes_to_another() {
-    for broker in Broker::both("retry_backoff_ms = 600000") {
+    for broker in Broker::both("") {
         let shared = SubscribeOptions::new("work").at_least_once().durable("team").shared();
         let (leaves, stays, publisher) = (broker.client(), broker.client(), broker.client());
         let mut lost = leaves.subscribe(&shared).unwrap();
@@ -142,7 +142,7 @@ fn what_a_lost_member_had_not_acknowledged_goes_to_another() {
 
 #[test]
 fn an_acknowledgement_of_another_members_message_settles_nothing_of_theirs_by_up_to() {
-    for broker in Broker::both("retry_backoff_ms = 600000") {
+    for broker in Broker::both("") {
         let shared = SubscribeOptions::new("work").at_least_once().durable("team").shared().credit(1, 1 << 20);
         let (one, two, publisher) = (broker.client(), broker.client(), broker.client());
         let (mut first, mut second) = (one.subscribe(&shared).unwrap(), two.subscribe(&shared).unwrap());
@@ -162,7 +162,7 @@ fn an_acknowledgement_of_another_members_message_settles_nothing_of_theirs_by_up
 
 #[test]
 fn every_subscription_gets_every_message() {
-    for broker in Broker::both("retry_backoff_ms = 600000") {
+    for broker in Broker::both("") {
         let clients: Vec<_> = (0..4).map(|_| broker.client()).collect();
         let mut subscriptions: Vec<_> = clients
             .iter()
@@ -202,7 +202,7 @@ fn versions_1_and_2_speak_to_each_other() {
 
 #[test]
 fn no_more_is_in_flight_than_the_bound_allows() {
-    for broker in Broker::both("max_in_flight = 10\nretry_backoff_ms = 600000") {
+    for broker in Broker::both("max_in_flight = 10") {
         let client = broker.client();
         let mut subscription = client.subscribe(&SubscribeOptions::new("few").at_least_once()).unwrap();
         let mut producer = client.publisher("few", ProducerOptions::at_least_once().batch(25, 1 << 20)).unwrap();

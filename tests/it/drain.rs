@@ -13,9 +13,6 @@ use nix::sys::signal::Signal;
 use crate::support::load::{Publishing, QOS_1, durable, lag, left, number};
 use crate::support::{PATIENCE, Workspace, eventually};
 
-/// Nothing is delivered again by itself in these stories.
-const RETRY_LATER: &str = "retry_backoff_ms = 600000\n";
-
 /// Takes and acknowledges until the connection ends.
 fn take_all(mut subscription: Subscription) -> JoinHandle<BTreeSet<u64>> {
     thread::spawn(move || {
@@ -49,8 +46,8 @@ fn take_all_polled(client: Client, topic: &'static str) -> JoinHandle<BTreeSet<u
 #[test]
 fn a_drain_under_load_loses_nothing_acknowledged_and_the_next_start_scans_nothing() {
     let workspace = Workspace::new();
-    let keys = format!("{RETRY_LATER}cores = 2\nshutdown_timeout_ms = 2000");
-    let mut broker = workspace.start(&keys);
+    let keys = "cores = 2\nshutdown_timeout_ms = 2000";
+    let mut broker = workspace.start(keys);
     let subscriber = broker.client();
     let taking = take_all(subscriber.subscribe(&durable("new")).unwrap());
     let polling = take_all_polled(broker.client_v1(), "old");
@@ -58,9 +55,7 @@ fn a_drain_under_load_loses_nothing_acknowledged_and_the_next_start_scans_nothin
     let old = Publishing::version_1(broker.client_v1(), "old");
     new.until_busy();
     old.until_busy();
-    let mut quiet = broker.open(2);
-    broker.signal(Signal::SIGTERM);
-    assert_eq!(quiet.frame().kind, 0x1C, "the drain has begun");
+    broker.drain(Signal::SIGTERM);
     eventually("nobody new is let in, whichever core takes it", || Client::connect(&broker.options()).err());
     let ended = broker.ended();
     assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -71,7 +66,7 @@ fn a_drain_under_load_loses_nothing_acknowledged_and_the_next_start_scans_nothin
     assert!(matches!(error, ClientError::Refused { code: 503, .. } | ClientError::Closed), "{error}");
     let (came, came_old) = (taking.join().unwrap(), polling.join().unwrap());
 
-    let broker = workspace.start(&keys);
+    let broker = workspace.start(keys);
     for log in 0..2 {
         let said = format!("log {log} was closed properly");
         assert!(broker.log().contains(&said), "{said}: {}", broker.log());
@@ -94,8 +89,8 @@ fn a_drain_under_load_loses_nothing_acknowledged_and_the_next_start_scans_nothin
 #[test]
 fn acknowledgements_are_waited_for_and_what_stays_unacknowledged_stays_in_the_log() {
     let workspace = Workspace::new();
-    let keys = format!("{RETRY_LATER}shutdown_timeout_ms = 1500");
-    let mut broker = workspace.start(&keys);
+    let keys = "shutdown_timeout_ms = 1500";
+    let mut broker = workspace.start(keys);
     let client = broker.client();
     let mut subscription = client.subscribe(&durable("rest")).unwrap();
     for nth in 0..10u64 {
@@ -103,14 +98,12 @@ fn acknowledgements_are_waited_for_and_what_stays_unacknowledged_stays_in_the_lo
     }
     let messages: Vec<_> =
         (0..10).map(|_| subscription.next_message(Some(PATIENCE)).unwrap().expect("it was published")).collect();
-    let mut quiet = broker.open(2);
-    broker.signal(Signal::SIGTERM);
-    assert_eq!(quiet.frame().kind, 0x1C, "the drain has begun");
+    broker.drain(Signal::SIGTERM);
     for message in &messages[..4] {
         subscription.ack(message).unwrap();
     }
     assert_eq!(broker.ended().code, Some(0));
-    let broker = workspace.start(&keys);
+    let broker = workspace.start(keys);
     assert!(broker.log().contains("log 0 was closed properly"), "{}", broker.log());
     assert_eq!(left(&broker, "rest", 10), (4..10).collect());
 }
@@ -118,21 +111,19 @@ fn acknowledgements_are_waited_for_and_what_stays_unacknowledged_stays_in_the_lo
 #[test]
 fn a_second_signal_ends_at_once_and_loses_nothing_acknowledged() {
     let workspace = Workspace::new();
-    let keys = format!("{RETRY_LATER}shutdown_timeout_ms = 600000");
-    let mut broker = workspace.start(&keys);
+    let keys = "shutdown_timeout_ms = 600000";
+    let mut broker = workspace.start(keys);
     let client = broker.client();
     // Delivered, and never acknowledged: the drain alone would wait for it.
     let mut subscription = client.subscribe(&durable("twice")).unwrap();
     let publishing = Publishing::version_2(broker.client(), "twice");
     subscription.next_message(Some(PATIENCE)).unwrap().expect("much is published");
     publishing.until_busy();
-    let mut quiet = broker.open(2);
-    broker.signal(Signal::SIGTERM);
-    assert_eq!(quiet.frame().kind, 0x1C, "the drain has begun");
+    broker.drain(Signal::SIGTERM);
     broker.signal(Signal::SIGTERM);
     assert_eq!(broker.ended().code, Some(128 + 15));
     let (acknowledged, _) = publishing.ended();
-    let broker = workspace.start(&keys);
+    let broker = workspace.start(keys);
     assert!(broker.log().contains("log 0 was not closed"), "{}", broker.log());
     assert_eq!(left(&broker, "twice", acknowledged), (0..acknowledged).collect());
 }

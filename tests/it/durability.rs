@@ -13,8 +13,6 @@ use crate::support::{Broker, PATIENCE, Workspace, eventually, topic_on};
 
 const QOS_1: PublishOptions<'static> =
     PublishOptions { qos: Qos::AtLeastOnce, key: None, headers: &[], ttl_ms: 0, must_route: false };
-const RETRY_LATER: &str = "retry_backoff_ms = 600000\n";
-
 #[track_caller]
 fn next(subscription: &mut Subscription) -> Message {
     subscription.next_message(Some(PATIENCE)).unwrap().expect("a message comes")
@@ -82,7 +80,7 @@ fn publish_until_killed(client: Client, topic: &str, batch: u32) -> (Receiver<u6
 fn everything_acknowledged_before_a_kill_is_there_after_it_under_every_policy() {
     for policy in ["always", "every_n:64", "interval_ms:50", "none"] {
         let workspace = Workspace::new();
-        let keys = format!("{RETRY_LATER}fsync_policy = \"{policy}\"");
+        let keys = format!("fsync_policy = \"{policy}\"");
         let broker = workspace.start(&keys);
         prepare(&broker, "kill");
         let (told, publisher) = publish_until_killed(broker.client(), "kill", 20);
@@ -100,7 +98,7 @@ fn everything_acknowledged_before_a_kill_is_there_after_it_under_every_policy() 
 #[test]
 fn after_a_kill_what_was_settled_stays_settled_and_the_rest_comes_again() {
     let workspace = Workspace::new();
-    let broker = workspace.start(RETRY_LATER);
+    let broker = workspace.start("");
     let client = broker.client();
     let mut subscription = client.subscribe(&durable("cursor")).unwrap();
     for nth in 0..100u64 {
@@ -119,7 +117,7 @@ fn after_a_kill_what_was_settled_stays_settled_and_the_rest_comes_again() {
     });
     wait_for_cursors(&broker);
     broker.kill();
-    let broker = workspace.start(RETRY_LATER);
+    let broker = workspace.start("");
     let came = drain_up_to(&broker, "cursor", 99);
     let expected: Vec<u64> = (0..100).filter(|nth| *nth >= 80 || !settled(*nth)).collect();
     assert_eq!(came, expected);
@@ -141,7 +139,7 @@ fn wait_for_cursors(broker: &Broker) {
 #[test]
 fn a_session_of_version_1_outlives_a_kill() {
     let workspace = Workspace::new();
-    let broker = workspace.start(RETRY_LATER);
+    let broker = workspace.start("");
     let client = broker.client_v1();
     let mut subscription = client.subscribe_polled("old", Qos::AtLeastOnce).unwrap();
     for nth in 0..10u64 {
@@ -155,7 +153,7 @@ fn a_session_of_version_1_outlives_a_kill() {
     wait_for_cursors(&broker);
     broker.until_topic("old", "committed", 10);
     broker.kill();
-    let broker = workspace.start(RETRY_LATER);
+    let broker = workspace.start("");
     let client = broker.client_v1();
     let mut subscription = client.subscribe_polled("old", Qos::AtLeastOnce).unwrap();
     for nth in 4..10u64 {
@@ -216,7 +214,7 @@ fn a_restart_with_another_number_of_cores_loses_nothing() {
 #[test]
 fn after_a_stop_in_order_everything_is_exactly_where_it_was() {
     let workspace = Workspace::new();
-    let broker = workspace.start(RETRY_LATER);
+    let broker = workspace.start("");
     let client = broker.client();
     let mut subscription = client.subscribe(&durable("exact")).unwrap();
     for nth in 0..20u64 {
@@ -228,7 +226,7 @@ fn after_a_stop_in_order_everything_is_exactly_where_it_was() {
     }
     client.ping().unwrap();
     broker.stop();
-    let broker = workspace.start(RETRY_LATER);
+    let broker = workspace.start("");
     let row = broker.subscription("exact");
     assert_eq!((&row["settled_to"], &row["lag"], &row["name"]), (&5.into(), &15.into(), &"d".into()));
     assert_eq!(drain_up_to(&broker, "exact", 19), (5..20).collect::<Vec<u64>>());
@@ -306,7 +304,7 @@ fn always_acknowledges_when_synced_and_the_others_when_written() {
 
 #[test]
 fn a_subscriber_far_behind_is_served_from_the_log() {
-    let broker = Broker::new("max_tail_bytes = 65536\nmax_frame_bytes = 65536\nretry_backoff_ms = 600000");
+    let broker = Broker::new("max_tail_bytes = 65536\nmax_frame_bytes = 65536");
     prepare(&broker, "behind");
     let client = broker.client();
     let mut publisher = client.publisher("behind", ProducerOptions::at_least_once().batch(10, 1 << 15)).unwrap();
@@ -322,7 +320,7 @@ fn a_subscriber_far_behind_is_served_from_the_log() {
 
 #[test]
 fn a_version_1_subscriber_far_behind_is_served_from_the_log_too() {
-    let broker = Broker::new("max_tail_bytes = 65536\nmax_frame_bytes = 65536\nretry_backoff_ms = 600000");
+    let broker = Broker::new("max_tail_bytes = 65536\nmax_frame_bytes = 65536");
     let (old, new) = (broker.client_v1(), broker.client());
     let mut subscription = old.subscribe_polled("behind", Qos::AtLeastOnce).unwrap();
     let mut publisher = new.publisher("behind", ProducerOptions::at_least_once().batch(10, 1 << 15)).unwrap();
@@ -340,7 +338,7 @@ fn a_version_1_subscriber_far_behind_is_served_from_the_log_too() {
 #[test]
 fn segments_that_everybody_has_settled_are_given_back() {
     let workspace = Workspace::new();
-    let broker = workspace.start(RETRY_LATER);
+    let broker = workspace.start("");
     let client = broker.client();
     let mut subscription = client.subscribe(&durable("cleaned")).unwrap();
     let mut publisher = client.publisher("cleaned", ProducerOptions::at_least_once().batch(100, 1 << 17)).unwrap();

@@ -6,7 +6,7 @@ use blipmq::protocol::native::command;
 
 use crate::support::{Broker, PATIENCE, eventually};
 
-const QUEUE: &str = "max_memory_queue_bytes = 65536\nmax_frame_bytes = 32768\nretry_backoff_ms = 600000\n";
+const QUEUE: &str = "max_memory_queue_bytes = 65536\nmax_frame_bytes = 32768\n";
 const KILOBYTE: [u8; 1000] = [7; 1000];
 
 fn with(policy: &str) -> Broker {

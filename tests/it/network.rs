@@ -127,7 +127,7 @@ fn with_no_descriptors_left_it_neither_spins_nor_gives_up() {
 
 #[test]
 fn a_half_open_peer_is_found_out_by_its_silence_and_what_it_held_goes_to_another() {
-    let broker = Broker::in_memory("idle_timeout_ms = 4000\nretry_backoff_ms = 600000");
+    let broker = Broker::in_memory("idle_timeout_ms = 4000");
     let publisher = broker.client();
     let shared = || SubscribeOptions::new("half").at_least_once().durable("d").shared();
     let silent = broker.client();

@@ -13,7 +13,7 @@ use crate::support::{Broker, PATIENCE, Wire, eventually};
 const SMALL: &str = "memory_limit = \"2 MiB\"\nmax_frame_bytes = \"256 KiB\"\nmax_outbox_bytes = \"64 KiB\"\n\
                      max_qos0_backlog_bytes = \"512 KiB\"\nmax_memory_queue_bytes = \"256 KiB\"\n\
                      max_tail_bytes = \"64 KiB\"\nmax_log_backlog_bytes = \"128 KiB\"\n\
-                     max_mesh_bytes = \"64 KiB\"\nretry_backoff_ms = 600000\n";
+                     max_mesh_bytes = \"64 KiB\"\n";
 const MEMORY: f64 = (2 << 20) as f64;
 
 #[test]

@@ -1,6 +1,7 @@
 //! Durable subscriptions to patterns: owed every topic that comes, held or not, whatever happens to the broker.
 
 use std::collections::BTreeSet;
+use std::fs;
 
 use blipmq::client::blocking::{Client, Subscription};
 use blipmq::client::{ClientError, SubscribeOptions};
@@ -8,6 +9,7 @@ use blipmq::model::{Limits, Qos};
 use blipmq::protocol::native::request::What;
 use serde_json::{Value, json};
 
+use crate::support::copies::{back_up, good, restore};
 use crate::support::load::QOS_1;
 use crate::support::{Broker, PATIENCE, Workspace, eventually, topic_on};
 
@@ -76,6 +78,109 @@ fn it_gets_topics_that_came_while_it_was_away_also_after_kills_and_on_other_numb
     // It goes on as it did: nothing comes twice, and what is new comes.
     let new = publish(&broker.client(), &topics("late"), 1);
     assert_eq!(received(&mut subscription, new.len()), new);
+}
+
+#[test]
+fn a_backup_that_is_brought_back_owes_it_what_the_broker_did_and_what_comes_to_the_copy() {
+    let workspace = Workspace::new();
+    let broker = workspace.start("cores = 2");
+    let options = SubscribeOptions::new("orders.*").at_least_once().durable("billing").shared().retries(70, 3);
+    let mut subscription = broker.client().subscribe(&options).unwrap();
+    let seen = topics("seen");
+    received(&mut subscription, publish(&broker.client(), &seen, 3).len());
+    seen.iter().for_each(|topic| broker.until_subscription(topic, "settled_to", 3));
+    subscription.unsubscribe(false).unwrap();
+    let owed = publish(&broker.client(), &topics("owed"), 3);
+    let known = patterns(&broker);
+    let copy = workspace.path().join("copy");
+    good(&back_up(&broker, &copy));
+    // What the copied broker does afterwards is nothing to the copy.
+    publish(&broker.client(), &topics("later"), 1);
+    subscribed_and_left(&broker, &SubscribeOptions::new("orders.>").at_least_once().durable("others"));
+    broker.kill();
+    for cores in [2, 1] {
+        let restored = Workspace::new();
+        good(&restore(&copy, &restored.data()));
+        let keys = format!("cores = {cores}");
+        let broker = restored.start(&keys);
+        let unheld = |row: &Value| row["members"] == 0;
+        assert!(patterns(&broker) == known && known.len() == 1 && unheld(&known[0]), "{known:?}");
+        let mut owed = owed.clone();
+        owed.extend(publish(&broker.client(), &topics("new"), 2));
+        broker.kill();
+        let broker = restored.start(&keys);
+        owed.extend(publish(&broker.client(), &topics("newer"), 2));
+        let mut subscription = broker.client().subscribe(&options).unwrap();
+        assert_eq!(received(&mut subscription, owed.len()), owed, "on {cores} cores");
+        let new = publish(&broker.client(), &topics("last"), 1);
+        assert_eq!(received(&mut subscription, new.len()), new, "on {cores} cores");
+    }
+}
+
+/// Changes the one place in the logs of two shards where these bytes stand.
+#[track_caller]
+fn damage(workspace: &Workspace, said: &str) {
+    let files = [0, 1].map(|log| workspace.data().join(format!("shard-{log:04}/00000000000000000000.log")));
+    let at = |bytes: &[u8]| bytes.windows(said.len()).rposition(|window| window == said.as_bytes());
+    for file in files {
+        let mut bytes = fs::read(&file).unwrap();
+        if let Some(at) = at(&bytes) {
+            bytes[at] ^= 1;
+            return fs::write(&file, bytes).unwrap();
+        }
+    }
+    panic!("{said} is in no log");
+}
+
+/// A broker on two cores was killed while the subscription was away, and one of its logs was damaged where `at` stands;
+/// the next one has started in this mode. Answers with what was published.
+fn damaged_while_it_is_away(topics: &[String], at: &str, mode: &str) -> (Workspace, Broker, BTreeSet<String>) {
+    let workspace = Workspace::new();
+    let broker = workspace.start("cores = 2\nfsync_policy = \"always\"");
+    subscribed_and_left(&broker, &billing());
+    let owed = publish(&broker.client(), topics, 5);
+    broker.kill();
+    damage(&workspace, at);
+    assert_eq!(workspace.try_start("cores = 2").err().and_then(|ended| ended.code), Some(4), "it is corrupt");
+    let broker = workspace.start(&format!("cores = 2\nrecovery = \"{mode}\""));
+    (workspace, broker, owed)
+}
+
+/// It gets all of these, and of topics that come now and in the next life.
+#[track_caller]
+fn is_owed(workspace: &Workspace, broker: Broker, mut owed: BTreeSet<String>) {
+    owed.extend(publish(&broker.client(), &topics("later"), 2));
+    broker.kill();
+    let broker = workspace.start("cores = 2");
+    assert!(!broker.log().contains("did not know"), "{}", broker.log());
+    owed.extend(publish(&broker.client(), &topics("latest"), 2));
+    let mut subscription = broker.client().subscribe(&billing()).unwrap();
+    assert_eq!(received(&mut subscription, owed.len()), owed);
+}
+
+#[test]
+fn a_log_that_is_cut_or_mended_at_a_bad_message_goes_on_owing_it_topics() {
+    let [here, there] = topics("a");
+    for (mode, lost) in [("truncate", vec![2, 3, 4]), ("skip", vec![2])] {
+        let (workspace, broker, mut owed) =
+            damaged_while_it_is_away(&[here.clone(), there.clone()], &format!("{here} 2"), mode);
+        lost.iter().for_each(|nth| assert!(owed.remove(&format!("{here} {nth}"))));
+        is_owed(&workspace, broker, owed);
+    }
+}
+
+#[test]
+fn a_log_that_lost_its_word_of_it_has_it_again_from_the_others() {
+    let [here, _] = topics("a");
+    for mode in ["truncate", "skip"] {
+        let (workspace, broker, mut owed) = damaged_while_it_is_away(std::slice::from_ref(&here), "orders.>", mode);
+        let said = "log 0: did not know the subscription billing to orders.>";
+        assert_eq!(broker.log().matches(said).count(), 1, "{}", broker.log());
+        if mode == "truncate" {
+            owed.clear();
+        }
+        is_owed(&workspace, broker, owed);
+    }
 }
 
 #[test]

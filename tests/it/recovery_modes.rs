@@ -4,28 +4,24 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use blipmq::client::{PublishOptions, SubscribeOptions};
 use blipmq::torture::{cli::Common, damage};
 
-use crate::support::{Broker, PATIENCE, Workspace};
+use crate::support::load;
+use crate::support::{Broker, Workspace};
 
-const SAFE: &str = "fsync_policy = \"always\"\nretry_backoff_ms = 600000\n";
+const SAFE: &str = "fsync_policy = \"always\"\n";
 const SENT: u64 = 30;
 /// Where a segment's first message stands in this story: behind the header and the topic.
 const BLOCK: usize = 4096;
-
-fn durable() -> SubscribeOptions {
-    SubscribeOptions::new("orders").at_least_once().durable("d").earliest()
-}
 
 /// A broker was killed; the middle one of its thirty messages is damaged. Answers with its place, as it is told.
 fn corrupt() -> (Workspace, PathBuf, String) {
     let workspace = Workspace::new();
     let broker = workspace.start(SAFE);
     let client = broker.client();
-    client.subscribe(&durable()).unwrap().unsubscribe(false).unwrap();
+    client.subscribe(&load::durable("orders")).unwrap().unsubscribe(false).unwrap();
     for nth in 0..SENT {
-        client.publish("orders", format!("message {nth:02}").as_bytes(), &PublishOptions::at_least_once()).unwrap();
+        client.publish("orders", format!("message {nth:02}").as_bytes(), &load::QOS_1).unwrap();
     }
     broker.kill();
     let file = workspace.data().join("shard-0000/00000000000000000000.log");
@@ -38,15 +34,7 @@ fn corrupt() -> (Workspace, PathBuf, String) {
 }
 
 fn came(broker: &Broker, last: u64) -> Vec<u64> {
-    let client = broker.client();
-    let mut subscription = client.subscribe(&durable()).unwrap();
-    let mut came = Vec::new();
-    while came.last() != Some(&last) {
-        let message = subscription.next_message(Some(PATIENCE)).unwrap().expect("a message comes");
-        assert_eq!(message.value[..], *format!("message {:02}", message.offset.0).as_bytes());
-        came.push(message.offset.0);
-    }
-    came
+    load::came(broker, "orders", last, |offset, value| assert_eq!(value, format!("message {offset:02}").as_bytes()))
 }
 
 #[test]

@@ -145,7 +145,7 @@ fn a_dead_letter_topic_may_live_on_another_core() {
 
 #[test]
 fn a_nacked_message_comes_again_after_its_delay_and_counts_as_an_attempt() {
-    for broker in Broker::both("retry_backoff_ms = 600000\nretry_backoff_cap_ms = 600000\nmax_retries = 2") {
+    for broker in Broker::both("max_retries = 2") {
         let client = broker.client();
         let mut subscription = client.subscribe(&SubscribeOptions::new("nack").at_least_once()).unwrap();
         for nth in 0..3u8 {

@@ -289,7 +289,7 @@ fn a_new_certificate_is_for_new_connections_and_a_bad_one_is_refused() {
 #[test]
 fn nothing_is_lost_while_it_reloads_again_and_again() {
     let workspace = Workspace::new();
-    let keys = |nth: usize| format!("max_aliases = {}\nretry_backoff_ms = 600000", 10 + nth);
+    let keys = |nth: usize| format!("max_aliases = {}", 10 + nth);
     let broker = workspace.start(&keys(0));
     let client = broker.client();
     let mut subscription = client.subscribe(&SubscribeOptions::new("t").at_least_once()).unwrap();

@@ -62,7 +62,7 @@ fn a_connection_that_moves_loses_nothing_of_what_it_has_said() {
 
 #[test]
 fn a_connection_may_use_topics_of_both_cores() {
-    for broker in Broker::both("cores = 2\nretry_backoff_ms = 600000") {
+    for broker in Broker::both("cores = 2") {
         let clients: Vec<Client> = (0..6).map(|_| broker.client()).collect();
         for (nth, client) in clients.iter().enumerate() {
             let mut subscriptions =
@@ -117,7 +117,7 @@ fn a_version_1_connection_may_use_topics_of_both_cores() {
 
 #[test]
 fn a_wildcard_subscription_gets_the_topics_of_all_cores_old_and_new() {
-    for broker in Broker::both("cores = 2\nretry_backoff_ms = 600000") {
+    for broker in Broker::both("cores = 2") {
         let (publisher, subscriber) = (broker.client(), broker.client());
         publisher.publish("all.old.0", b"before", &PublishOptions::at_least_once()).unwrap();
         let mut rest = subscriber.subscribe(&SubscribeOptions::new("all.>").at_least_once()).unwrap();
@@ -145,7 +145,7 @@ fn a_wildcard_subscription_gets_the_topics_of_all_cores_old_and_new() {
 
 #[test]
 fn credit_of_a_wildcard_subscription_is_for_all_cores_together() {
-    for broker in Broker::both("cores = 2\nretry_backoff_ms = 600000") {
+    for broker in Broker::both("cores = 2") {
         let (publisher, subscriber) = (broker.client(), broker.client());
         for topic in topics() {
             publisher.publish(&format!("w.{topic}"), b"", &PublishOptions::at_most_once()).unwrap();
@@ -174,7 +174,7 @@ fn credit_of_a_wildcard_subscription_is_for_all_cores_together() {
 
 #[test]
 fn a_shared_subscription_has_members_on_both_cores() {
-    for broker in Broker::both("cores = 2\nretry_backoff_ms = 600000") {
+    for broker in Broker::both("cores = 2") {
         let [topic, other] = topics();
         let shared = SubscribeOptions::new(&topic).at_least_once().durable("team").shared();
         let clients: Vec<Client> = (0..4).map(|_| broker.client()).collect();

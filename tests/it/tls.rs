@@ -78,8 +78,7 @@ fn a_connection_moves_to_the_core_of_its_topic_with_its_encryption() {
 fn a_subscriber_that_reads_late_gets_everything_and_the_broker_holds_little() {
     const COUNT: usize = 400;
     let certificates = Certificates::new();
-    let broker =
-        Broker::new(&format!("{}max_outbox_bytes = \"64 KiB\"\nretry_backoff_ms = 600000", certificates.keys()));
+    let broker = Broker::new(&format!("{}max_outbox_bytes = \"64 KiB\"", certificates.keys()));
     let (publisher, subscriber) =
         (client(&broker, 2, certificates.trusting()), client(&broker, 2, certificates.trusting()));
     let mut subscription = subscriber.subscribe(&SubscribeOptions::new("t").at_least_once()).unwrap();

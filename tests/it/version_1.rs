@@ -211,7 +211,7 @@ fn an_acknowledged_message_is_not_acknowledged_twice() {
 
 #[test]
 fn what_a_lost_session_had_not_acknowledged_waits_for_the_next_of_its_key_and_topic() {
-    for broker in Broker::both("retry_backoff_ms = 600000\nretry_backoff_cap_ms = 600000") {
+    for broker in Broker::both("") {
         let publisher = broker.client_v1();
         let first = broker.client_v1();
         let mut subscription = first.subscribe_polled("kept", Qos::AtLeastOnce).unwrap();

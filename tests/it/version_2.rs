@@ -50,11 +50,9 @@ const SESSION: &str = "
 > 00 00 00 11 | 1C | 00 00 00 00 00 00 00 00 | 00 00 | 00 00 00 00 | 00 00
 ";
 
-const RETRY_LATER: &str = "retry_backoff_ms = 600000\nretry_backoff_cap_ms = 600000";
-
 #[test]
 fn a_whole_session_goes_byte_by_byte_as_the_manual_says() {
-    let broker = Broker::in_memory(RETRY_LATER);
+    let broker = Broker::in_memory("");
     let mut wire = broker.wire();
     wire.play(SESSION);
     wire.expect_end();
@@ -157,7 +155,7 @@ fn the_publisher_hears_partition_offset_count_and_how_safe_it_is() {
 
 #[test]
 fn nothing_is_delivered_beyond_the_credit() {
-    for broker in Broker::both(RETRY_LATER) {
+    for broker in Broker::both("") {
         let client = broker.client();
         let options = SubscribeOptions::new("credit").at_least_once().credit(0, 0);
         let mut subscription = client.subscribe(&options).unwrap();
@@ -180,7 +178,7 @@ fn nothing_is_delivered_beyond_the_credit() {
 
 #[test]
 fn a_batch_larger_than_the_credit_in_bytes_is_delivered_once() {
-    for broker in Broker::both(RETRY_LATER) {
+    for broker in Broker::both("") {
         let client = broker.client();
         let options = SubscribeOptions::new("large").at_least_once().credit(0, 0);
         let mut subscription = client.subscribe(&options).unwrap();
@@ -198,7 +196,7 @@ fn a_batch_larger_than_the_credit_in_bytes_is_delivered_once() {
 
 #[test]
 fn one_a_range_and_everything_up_to_can_be_acknowledged() {
-    for broker in Broker::both(RETRY_LATER) {
+    for broker in Broker::both("") {
         let client = broker.client();
         let mut subscription = client.subscribe(&SubscribeOptions::new("acks").at_least_once().durable("d")).unwrap();
         let mut publisher = client.publisher("acks", ProducerOptions::at_least_once().batch(5, 1 << 20)).unwrap();
@@ -227,7 +225,7 @@ fn one_a_range_and_everything_up_to_can_be_acknowledged() {
 
 #[test]
 fn an_acknowledgement_of_what_was_never_delivered_changes_nothing() {
-    for broker in Broker::both(RETRY_LATER) {
+    for broker in Broker::both("") {
         let client = broker.client();
         let options = SubscribeOptions::new("early").at_least_once().durable("d").credit(0, 0);
         let mut subscription = client.subscribe(&options).unwrap();
@@ -242,7 +240,7 @@ fn an_acknowledgement_of_what_was_never_delivered_changes_nothing() {
 
 #[test]
 fn subscriptions_start_where_they_are_told() {
-    for broker in Broker::both(RETRY_LATER) {
+    for broker in Broker::both("") {
         let client = broker.client();
         let _keeper = client.subscribe(&SubscribeOptions::new("start").at_least_once().durable("keeper")).unwrap();
         let publish = |value: u8| {
@@ -357,7 +355,7 @@ fn a_silent_subscription_says_nothing() {
 
 #[test]
 fn a_nack_with_a_delay_brings_the_message_again() {
-    for broker in Broker::both(RETRY_LATER) {
+    for broker in Broker::both("") {
         let client = broker.client();
         let mut subscription = client.subscribe(&SubscribeOptions::new("nack").at_least_once()).unwrap();
         client.publish("nack", b"hi", &PublishOptions::at_least_once()).unwrap();

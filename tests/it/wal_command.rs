@@ -9,11 +9,12 @@ use blipmq::model::{LogId, RecoveryMode};
 use blipmq::runtime::stopped_log::StoppedLog;
 use blipmq::wal::entry::Kind;
 
+use crate::support::load;
 use crate::support::{Broker, PATIENCE, Workspace};
 
 const SEGMENT: u64 = 1 << 20;
 const BATCH: u64 = 4;
-const SAFE: &str = "fsync_policy = \"always\"\nretry_backoff_ms = 600000\n";
+const SAFE: &str = "fsync_policy = \"always\"\n";
 
 /// A log with batches of four messages in several segments, whose broker was killed.
 struct Killed {
@@ -42,7 +43,7 @@ impl Killed {
         let workspace = Workspace::new();
         let broker = workspace.start(SAFE);
         let client = broker.client();
-        client.subscribe(&durable()).unwrap().unsubscribe(false).unwrap();
+        client.subscribe(&load::durable("orders")).unwrap().unsubscribe(false).unwrap();
         let sent = 860;
         let options = ProducerOptions::at_least_once().batch(BATCH as u32, 1 << 17).window(2);
         let mut publisher = client.publisher("orders", options).unwrap();
@@ -121,10 +122,6 @@ impl Killed {
     }
 }
 
-fn durable() -> SubscribeOptions {
-    SubscribeOptions::new("orders").at_least_once().durable("d").earliest()
-}
-
 fn wal(directory: &Path, words: &[&str]) -> (i32, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_blipmq"));
     let done = command.env_clear().arg("wal").arg(words[0]).arg(directory).args(&words[1..]).output().unwrap();
@@ -141,17 +138,9 @@ fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 
 /// Everything the durable subscription is given, each as it was sent, up to the one that ends with `last`.
 fn came(broker: &Broker, last: u64) -> Vec<u64> {
-    let client = broker.client();
-    let mut subscription = client.subscribe(&durable()).unwrap();
-    let mut came = Vec::new();
-    while came.last() != Some(&last) {
-        let message = subscription.next_message(Some(PATIENCE)).unwrap().expect("a message comes");
-        let nth = u64::from_be_bytes(message.value[..8].try_into().unwrap());
-        assert!(message.value[..] == value(nth)[..], "message {nth} is not the one that was sent");
-        assert_eq!(message.offset.0, nth);
-        came.push(nth);
-    }
-    came
+    load::came(broker, "orders", last, |nth, came| {
+        assert!(came == value(nth), "message {nth} is not the one that was sent")
+    })
 }
 
 #[test]

@@ -13,23 +13,23 @@ mod fake_broker;
 mod http;
 mod key;
 mod key_place;
+mod list;
 mod message;
 mod output;
 mod ping;
 mod publish;
 mod restore;
 mod start;
-mod subs;
 mod subscribe;
 mod table;
 mod top;
-mod topics;
 mod torture;
 mod wal;
 
 use std::io::stdout;
 use std::process::ExitCode;
 
+use blipmq::protocol::native::request::What;
 use clap::{Parser, Subcommand};
 
 use failure::Failure;
@@ -50,8 +50,10 @@ struct Arguments {
 enum Command {
     Pub(publish::Arguments),
     Sub(subscribe::Arguments),
-    Topics(topics::Arguments),
-    Subs(subs::Arguments),
+    /// List topics
+    Topics(list::Arguments),
+    /// List subscriptions
+    Subs(list::Arguments),
     Ping(ping::Arguments),
     Wal(wal::Arguments),
     Backup(backup::Arguments),
@@ -83,8 +85,8 @@ fn run(command: Command, output: &mut Output) -> Result<(), Failure> {
     match command {
         Command::Pub(arguments) => publish::run(&arguments, output),
         Command::Sub(arguments) => subscribe::run(&arguments, output),
-        Command::Topics(arguments) => topics::run(&arguments, output),
-        Command::Subs(arguments) => subs::run(&arguments, output),
+        Command::Topics(arguments) => list::run(What::Topics, &arguments, output),
+        Command::Subs(arguments) => list::run(What::Subscriptions, &arguments, output),
         Command::Ping(arguments) => ping::run(&arguments, output),
         Command::Wal(arguments) => wal::run(&arguments, output),
         Command::Backup(arguments) => backup::run(&arguments, output),

@@ -2,7 +2,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::client::session::{Owner, SessionEvent, owner_of};
+use crate::client::heard::SessionEvent;
+use crate::client::session::{Owner, owner_of};
 use crate::client::{ClientError, DeliveredBatch, PolledMessage};
 use crate::protocol::native::reply::Published;
 

@@ -39,6 +39,12 @@ use crate::protocol::ErrorCode;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two looks at what is outstanding.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long a subscriber waits for what comes next before it looks whether it is over.
+const NEXT: Duration = Duration::from_millis(20);
+/// Between two questions of a subscriber whether the broker has heard its acknowledgements.
+const FENCE_EVERY: Duration = Duration::from_millis(40);
+/// Of a hundred messages, so many are left lying until the connection ends.
+const LEFT: u8 = 7;
 /// Credit of a subscription: small, so that a kill finds some in the broker and not all in sockets.
 const CREDIT: (u32, u32) = (200, 256 * 1024);
 /// What everybody publishes to begins so.
@@ -88,6 +94,23 @@ pub fn lock(book: &Mutex<Book>) -> MutexGuard<'_, Book> {
 impl Room {
     fn connect(&self, place: &Place, version: u8) -> Result<Client, ClientError> {
         Client::connect(&ConnectOptions::new(&place.addr).api_key(KEY).version(version))
+    }
+
+    /// A subscriber visits one daemon after another, until it is over.
+    fn attend(&self, mut visit: impl FnMut(&Place) -> Result<(), ClientError>) {
+        while let Some(place) = self.stage.place(Phase::Setup) {
+            if let Err(error) = visit(&place) {
+                self.note(&error);
+                self.stage.rest();
+            }
+        }
+    }
+
+    /// It was there before the first message, if this is its first visit.
+    fn has_subscribed(&self, ready: &mut bool) {
+        if !std::mem::replace(ready, true) {
+            self.stage.ready();
+        }
     }
 
     /// A connection ended: that is what a trial is for. What a broker must not say, though, is written down.

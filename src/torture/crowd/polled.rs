@@ -1,19 +1,13 @@
 //! Those who subscribe with version 1: they ask for each message.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::book::Arrival;
 use super::stage::{Phase, Place};
-use super::{Room, lock};
+use super::{FENCE_EVERY, LEFT, NEXT, Room, lock};
 use crate::client::ClientError;
 use crate::model::Qos;
 
-/// How long nobody waits for the next message before looking whether it is over.
-const LOOK: Duration = Duration::from_millis(20);
-/// Between two PINGs that say that the acknowledgements were heard.
-const FENCE_EVERY: Duration = Duration::from_millis(40);
-/// Of a hundred messages, so many are left lying until the connection ends.
-const LEFT: u8 = 7;
 /// POLLs on their way at most.
 const WINDOW: u64 = 32;
 
@@ -32,24 +26,17 @@ pub struct Poller {
 impl Poller {
     /// Until it is over.
     pub fn run(mut self) {
-        let stage = self.room.stage.clone();
-        while let Some(place) = stage.place(Phase::Setup) {
-            if let Err(error) = self.visit(&place) {
-                self.room.note(&error);
-                stage.rest();
-            }
-        }
+        let room = self.room.clone();
+        room.attend(|place| self.visit(place));
     }
 
     fn visit(&mut self, place: &Place) -> Result<(), ClientError> {
         let client = self.room.connect(place, 1)?;
         let mut subscription = client.subscribe_polled(&self.topic_name, Qos::AtLeastOnce)?.window(WINDOW);
-        if !std::mem::replace(&mut self.ready, true) {
-            self.room.stage.ready();
-        }
+        self.room.has_subscribed(&mut self.ready);
         let (mut unheard, mut asked) = (Vec::new(), Instant::now());
         while self.room.stage.is_at(place) {
-            if let Some(message) = subscription.next_message(Some(LOOK))? {
+            if let Some(message) = subscription.next_message(Some(NEXT))? {
                 let (life, topic) = (place.life, self.topic);
                 let arrival = Arrival { audience: self.audience, life, topic, qos: message.qos, offset: None };
                 let name = lock(&self.room.book).delivered(arrival, &message.value);

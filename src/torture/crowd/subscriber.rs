@@ -6,20 +6,14 @@ use std::time::{Duration, Instant};
 use super::book::Arrival;
 use super::message::Name;
 use super::stage::{Phase, Place};
-use super::{Room, lock};
+use super::{FENCE_EVERY, LEFT, NEXT, Room, lock};
 use crate::client::blocking::{Client, Subscription};
 use crate::client::{ClientError, DeliveredBatch, SubscribeOptions};
 use crate::model::{Offset, Qos};
 use crate::protocol::native::request::What;
 
-/// How long nobody waits for the next batch before looking whether it is over.
-const LOOK: Duration = Duration::from_millis(20);
-/// Between two questions whether the broker has heard the acknowledgements.
-const FENCE_EVERY: Duration = Duration::from_millis(40);
-/// Of a hundred messages, so many are given back once,
+/// Of a hundred messages, so many are given back once.
 const NACKED: u8 = 3;
-/// and so many are left lying until the connection ends.
-const LEFT: u8 = 7;
 /// When what is given back is wanted again.
 const AGAIN: Duration = Duration::from_millis(20);
 
@@ -50,25 +44,18 @@ struct Visit<'a> {
 impl Subscriber {
     /// Until it is over.
     pub fn run(mut self) {
-        let stage = self.room.stage.clone();
-        while let Some(place) = stage.place(Phase::Setup) {
-            if let Err(error) = self.visit(&place) {
-                self.room.note(&error);
-                stage.rest();
-            }
-        }
+        let room = self.room.clone();
+        room.attend(|place| self.visit(place));
     }
 
     fn visit(&mut self, place: &Place) -> Result<(), ClientError> {
         let client = self.room.connect(place, 2)?;
         let subscription = client.subscribe(&self.options)?;
-        if !std::mem::replace(&mut self.ready, true) {
-            self.room.stage.ready();
-        }
+        self.room.has_subscribed(&mut self.ready);
         let (unheard, asked) = (Vec::new(), Instant::now());
         let mut visit = Visit { client: &client, subscription, life: place.life, unheard, asked };
         while self.room.stage.is_at(place) {
-            if let Some(batch) = visit.subscription.next_batch(Some(LOOK))? {
+            if let Some(batch) = visit.subscription.next_batch(Some(NEXT))? {
                 self.take(&mut visit, &batch)?;
             }
             visit.ask(&self.room, self.audience)?;

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use blipmq::wal::{BLOCK, LogAction, LogEvent};
+use blipmq::model::{FsyncPolicy, LogId, Lsn};
+use blipmq::wal::{BLOCK, LogAction, LogEvent, LogOptions, THROUGH_MAX};
 use bytes::Bytes;
-
-use blipmq::model::Lsn;
 
 /// Bytes that start entries: multiples of this.
 const ENTRY_ALIGN: usize = 8;
@@ -15,6 +14,13 @@ const ENTRY_ALIGN: usize = 8;
 pub struct Device {
     pub segments: BTreeMap<Lsn, Vec<u8>>,
     pub checkpoint: Option<Bytes>,
+}
+
+/// A log that keeps everything, in segments of this size, with an index of so many bytes at most.
+pub fn log_options(segment_size: u64, index_max: usize) -> LogOptions {
+    let (fsync, retention_ms, retention_bytes, low_water) = (FsyncPolicy::Always, 0, 0, 0);
+    let (log, through_max) = (LogId(0), THROUGH_MAX);
+    LogOptions { log, segment_size, fsync, retention_ms, retention_bytes, low_water, index_max, through_max }
 }
 
 impl Device {

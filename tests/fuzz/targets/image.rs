@@ -5,19 +5,18 @@ use std::sync::OnceLock;
 
 use blipmq::model::record_batch::BatchBuilder;
 use blipmq::model::{
-    FsyncPolicy, Instant, LogId, Lsn, Offset, PartitionId, Pattern, RecoveryMode, SubscriptionId, SubscriptionMode,
-    Timestamp, TopicName,
+    Instant, LogId, Lsn, Offset, PartitionId, Pattern, RecoveryMode, SubscriptionId, SubscriptionMode, Timestamp,
+    TopicName,
 };
 use blipmq::wal::check::{Outcome, recover};
-use blipmq::wal::{
-    Entry, Log, LogAction, LogOptions, PartitionMeta, PatternKey, PatternMeta, Recovered, SubscriptionMeta, THROUGH_MAX,
-};
+use blipmq::wal::{Entry, Log, LogAction, PartitionMeta, PatternKey, PatternMeta, Recovered, SubscriptionMeta};
 use bytes::Bytes;
 
-use super::device::Device;
+use super::device::{Device, log_options};
 
 const LOG: LogId = LogId(0);
 const SEGMENT: u64 = 32 << 10;
+const INDEX_MAX: usize = 4096;
 const MODES: [RecoveryMode; 3] = [RecoveryMode::Refuse, RecoveryMode::Truncate, RecoveryMode::Skip];
 const NOW: Instant = Instant(1_700_000_000_000_000_000);
 /// Bytes of the input for one change: where, how, and with what.
@@ -30,20 +29,6 @@ const AT_BODY: usize = 16;
 struct Base {
     device: Device,
     batches: Vec<(PartitionId, Offset, Bytes)>,
-}
-
-fn options() -> LogOptions {
-    let (fsync, retention_ms, retention_bytes, low_water) = (FsyncPolicy::Always, 0, 0, 0);
-    LogOptions {
-        log: LOG,
-        segment_size: SEGMENT,
-        fsync,
-        retention_ms,
-        retention_bytes,
-        low_water,
-        index_max: 4096,
-        through_max: THROUGH_MAX,
-    }
 }
 
 fn base() -> &'static Base {
@@ -61,7 +46,7 @@ fn settle(log: &mut Log, device: &mut Device) {
 /// Two partitions, a subscription with a cursor, one to a pattern, batches of all sizes in several segments.
 fn write() -> Base {
     let mut device = Device::default();
-    let mut log = Log::new(options(), Recovered::nothing(SEGMENT));
+    let mut log = Log::new(log_options(SEGMENT, INDEX_MAX), Recovered::nothing(SEGMENT));
     let topic = |name: &[u8]| TopicName::parse(name).expect("a plain name");
     let partitions = [b"one".as_slice(), b"two"].map(|name| {
         let id = log.new_partition_id();
@@ -169,7 +154,7 @@ pub fn log_image(data: &[u8]) {
     for mode in MODES {
         let Ok((recovered, report)) = bring_back(&device, mode) else { continue };
         assert!(report.corruptions.is_empty() || mode != RecoveryMode::Refuse);
-        let came = read(&mut Log::new(options(), recovered), &device);
+        let came = read(&mut Log::new(log_options(SEGMENT, INDEX_MAX), recovered), &device);
         assert!(came.is_sorted_by_key(|(partition, base, _)| (*partition, *base)));
         assert!(came.iter().all(|batch| base().batches.contains(batch)), "what comes back was written");
         if mode != RecoveryMode::Refuse {
@@ -213,7 +198,11 @@ fn stays_decided(device: &Device, mode: RecoveryMode, came: &[(PartitionId, Offs
     }
     mended.checkpoint = Some(recovered.checkpoint(LOG));
     let (recovered, _) = bring_back(&mended, RecoveryMode::Refuse).expect("what was mended is good");
-    assert_eq!(read(&mut Log::new(options(), recovered), &mended), came, "what was decided stays decided");
+    assert_eq!(
+        read(&mut Log::new(log_options(SEGMENT, INDEX_MAX), recovered), &mended),
+        came,
+        "what was decided stays decided"
+    );
 }
 
 /// A checkpoint file beside a good log: as it is, and with a checksum that fits. One that fits and was never written is

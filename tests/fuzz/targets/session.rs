@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use blipmq::auth::{Key, KeyRing, Secret};
 use blipmq::config::TopicRules;
-use blipmq::model::{Backoff, ConnId, FsyncPolicy, Instant, Limits, LogId, OverflowPolicy, ShardId};
+use blipmq::model::{Backoff, ConnId, Instant, Limits, LogId, OverflowPolicy, ShardId};
 use blipmq::protocol::native::command;
 use blipmq::shard::{Action, Arrival, Core, CoreOptions, Crowd, Disconnect, Event};
-use blipmq::wal::{Log, LogOptions, Recovered, THROUGH_MAX};
+use blipmq::wal::{Log, Recovered};
 use bytes::BytesMut;
 
-use super::device::Device;
+use super::device::{Device, log_options};
 
 const KEY: &str = "fuzz";
 const SEGMENT: u64 = 128 << 10;
+const INDEX_MAX: usize = 64 << 10;
 /// Between two things that happen, in nanoseconds: a whole input is over before anything times out.
 const STEP: u64 = 1000;
 /// Answers of the core to one read. Beyond: it never comes to rest.
@@ -79,18 +80,7 @@ impl World {
             topics: TopicRules::default(),
             seed: 1,
         };
-        let (fsync, retention_ms, retention_bytes, low_water) = (FsyncPolicy::Always, 0, 0, 0);
-        let log = LogOptions {
-            log: LogId(0),
-            segment_size: SEGMENT,
-            fsync,
-            retention_ms,
-            retention_bytes,
-            low_water,
-            index_max: 64 * 1024,
-            through_max: THROUGH_MAX,
-        };
-        let logs = vec![(LogId(0), Log::new(log, Recovered::nothing(SEGMENT)))];
+        let logs = vec![(LogId(0), Log::new(log_options(SEGMENT, INDEX_MAX), Recovered::nothing(SEGMENT)))];
         let now = Instant(1_700_000_000_000_000_000);
         let mut world = World { core: Core::new(options, now, logs), device: Device::default(), now, open: true };
         world.drain();

@@ -295,6 +295,14 @@ impl Broker {
         kill(Pid::from_raw(self.child.id() as i32), signal).expect("our own child");
     }
 
+    /// Asks it to stop. It has begun to when this returns.
+    #[track_caller]
+    pub fn drain(&self, signal: Signal) {
+        let mut quiet = self.open(2);
+        self.signal(signal);
+        assert_eq!(quiet.frame().kind, 0x1C, "the drain has begun");
+    }
+
     /// Waits for the end.
     pub fn ended(&mut self) -> Ended {
         ended(&mut self.child, &self.stderr)

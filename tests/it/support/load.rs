@@ -100,6 +100,20 @@ pub fn left(broker: &Broker, topic: &str, end: u64) -> BTreeSet<u64> {
     (0..lag).map(next).filter(|nth| *nth < end).collect()
 }
 
+/// The offsets that a topic's durable subscription is given, up to `last`; `check` looks at each and its message.
+#[track_caller]
+pub fn came(broker: &Broker, topic: &str, last: u64, check: impl Fn(u64, &[u8])) -> Vec<u64> {
+    let client = broker.client();
+    let mut subscription = client.subscribe(&durable(topic).earliest()).unwrap();
+    let mut came = Vec::new();
+    while came.last() != Some(&last) {
+        let message = subscription.next_message(Some(PATIENCE)).unwrap().expect("a message comes");
+        check(message.offset.0, &message.value);
+        came.push(message.offset.0);
+    }
+    came
+}
+
 /// How many messages the one subscription of a topic still has to come.
 pub fn lag(broker: &Broker, topic: &str) -> u64 {
     broker.until_committed(topic);

@@ -2,6 +2,7 @@
 
 pub mod broker;
 pub mod certificates;
+pub mod copies;
 pub mod hex;
 pub mod http;
 pub mod load;

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use blipmq::admin::registry::ORIGINAL;
 use blipmq::torture::daemon::Workspace;
 
 use super::line::{Checked, Line, No, need};
@@ -72,22 +73,13 @@ fn moving(site: &Site) -> Checked {
     let workspace = site.workspace()?;
     let daemon = start(&workspace, &[])?;
     let client = connect(&daemon)?;
-    const NAMES: [&str; 7] = [
-        "topics",
-        "subscribers",
-        "messages_published_total",
-        "messages_delivered_total",
-        "messages_inflight",
-        "wal_appends_total",
-        "wal_bytes_total",
-    ];
-    let before = NAMES.map(|name| metric(&daemon, name));
+    let before = ORIGINAL.map(|name| metric(&daemon, name));
     let mut subscription = durable(&client, "demo")?;
     publish(&client, "demo", MESSAGES)?;
     for _ in 0..MESSAGES {
         next(&mut subscription)?;
     }
-    for (name, before) in NAMES.into_iter().zip(before) {
+    for (name, before) in ORIGINAL.into_iter().zip(before) {
         let (before, after) = (before?, metric(&daemon, name)?);
         need(after > before, || format!("{name} stays at {after}"))?;
     }

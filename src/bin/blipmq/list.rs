@@ -1,4 +1,4 @@
-//! `blipmq topics`: what topics there are.
+//! `blipmq topics` and `blipmq subs`: what there is.
 
 use blipmq::protocol::native::request::What;
 use clap::Args;
@@ -8,7 +8,6 @@ use super::failure::Failure;
 use super::output::Output;
 use super::table;
 
-/// List topics
 #[derive(Args)]
 pub struct Arguments {
     /// How many at most
@@ -18,13 +17,9 @@ pub struct Arguments {
     broker: Broker,
 }
 
-pub fn run(arguments: &Arguments, output: &mut Output) -> Result<(), Failure> {
-    list(&arguments.broker, What::Topics, arguments.limit, output)
-}
-
 /// What the broker answers to a query, one line each.
-pub fn list(broker: &Broker, what: What, limit: u32, output: &mut Output) -> Result<(), Failure> {
-    let client = broker.connect()?;
-    table::write(&client.query(what, limit)?, output)?;
+pub fn run(what: What, arguments: &Arguments, output: &mut Output) -> Result<(), Failure> {
+    let client = arguments.broker.connect()?;
+    table::write(&client.query(what, arguments.limit)?, output)?;
     Ok(client.close()?)
 }
