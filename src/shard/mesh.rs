@@ -257,7 +257,7 @@ mod tests {
 
     fn subscribe(topic: &TopicName, slot: u32) -> Letter {
         let pattern = Pattern::parse(topic.as_bytes()).unwrap();
-        let options = SubscribeOptions::durable(String::new(), SubscriptionMode::Exclusive);
+        let options = SubscribeOptions::plain(String::new(), SubscriptionMode::Exclusive);
         Letter::Subscribe(Box::new(ForeignSubscribe {
             conn: conn(slot),
             version: 2,
