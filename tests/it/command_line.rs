@@ -98,6 +98,17 @@ fn topics_and_subscriptions_are_tables_for_people() {
 }
 
 #[test]
+fn a_list_that_may_go_on_says_so() {
+    let broker = Broker::in_memory("");
+    ["a.b", "a.c"].map(|topic| done(&broker.command(&["sub", topic, "--name", "mine", "--timeout", "1ms"], "")));
+    let whole = broker.command(&["topics", "--limit", "3"], "");
+    assert!(whole.status.success() && whole.stderr.is_empty(), "{whole:?}");
+    let part = broker.command(&["topics", "--limit", "2"], "");
+    assert_eq!(done(&part).lines().count(), 3, "a heading, and two");
+    assert!(String::from_utf8_lossy(&part.stderr).contains("--limit"), "{part:?}");
+}
+
+#[test]
 fn a_subscriber_that_waits_prints_messages_as_they_come() {
     let broker = Broker::in_memory("");
     let mut subscriber = broker.command_spawned(&["sub", "live.>", "-v"]);

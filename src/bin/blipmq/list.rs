@@ -20,6 +20,10 @@ pub struct Arguments {
 /// What the broker answers to a query, one line each.
 pub fn run(what: What, arguments: &Arguments, output: &mut Output) -> Result<(), Failure> {
     let client = arguments.broker.connect()?;
-    table::write(&client.query(what, arguments.limit)?, output)?;
+    let rows = table::write(&client.query(what, arguments.limit)?, output)?;
+    if rows > 0 && rows == arguments.limit as usize {
+        // Not among the rows: somebody may be counting them.
+        eprintln!("blipmq: these are the first {rows}, and there may be more: see --limit");
+    }
     Ok(client.close()?)
 }

@@ -8,11 +8,12 @@ use super::output::Output;
 /// Columns that stand first, in this order; the others follow as they come.
 const FIRST: [&str; 5] = ["topic", "pattern", "name", "partition", "id"];
 
-/// The objects of `text`, one a line: as they are, or as a table with a heading.
-pub fn write(text: &str, output: &mut Output) -> Result<(), Failure> {
+/// The objects of `text`, one a line: as they are, or as a table with a heading; how many there are.
+pub fn write(text: &str, output: &mut Output) -> Result<usize, Failure> {
     let unreadable = |_| Failure::Local("the broker's answer is not a JSON array".into());
     let rows: Vec<Value> = serde_json::from_str(text).map_err(unreadable)?;
-    self::rows(&rows, output)
+    self::rows(&rows, output)?;
+    Ok(rows.len())
 }
 
 /// Objects, one a line: as they are, or as a table with a heading.
