@@ -140,7 +140,12 @@ struct Origin<'a> {
     attempts: &'a str,
 }
 
-/// Each record of `first..end` with headers that say where it comes from and why. Headers can make a batch of small
+/// The header of a dead letter that says from which topic it comes, and how all of them begin.
+pub const FROM: &[u8] = b"blipmq-dead-topic";
+pub const OURS: &[u8] = b"blipmq-dead-";
+
+/// Each record of `first..end` with headers that say where it comes from and why; one that has died before keeps what it
+/// says of that, or it would grow with each death until it fits nowhere. Headers can make a batch of small
 /// records many times as large as it came: no batch is larger than `most`, but for one record alone, or else it would
 /// fit into no frame and into no segment. Answers also with where it ends.
 fn letters(
@@ -157,10 +162,12 @@ fn letters(
         }
         let number = offset.to_string();
         let mut headers: Vec<(&[u8], &[u8])> = record_batch::headers(&record).collect();
-        headers.push((b"blipmq-dead-topic", from.topic));
-        headers.push((b"blipmq-dead-offset", number.as_bytes()));
-        headers.push((b"blipmq-dead-subscription", from.subscription));
-        headers.push((b"blipmq-dead-attempts", from.attempts.as_bytes()));
+        if !headers.iter().any(|(name, _)| *name == FROM) {
+            headers.push((FROM, from.topic));
+            headers.push((b"blipmq-dead-offset", number.as_bytes()));
+            headers.push((b"blipmq-dead-subscription", from.subscription));
+            headers.push((b"blipmq-dead-attempts", from.attempts.as_bytes()));
+        }
         if !builder.is_empty() && builder.len() + size_max(record.value, record.key, &headers) > most {
             return (builder.finish(Offset::ZERO, None), offset);
         }
@@ -169,8 +176,8 @@ fn letters(
     (builder.finish(Offset::ZERO, None), end)
 }
 
-/// Bytes of a record at most: each length and number takes up to ten.
-fn size_max(value: &[u8], key: Option<&[u8]>, headers: &[(&[u8], &[u8])]) -> usize {
+/// Bytes of a record in a batch at most: each length and number takes up to ten.
+pub fn size_max(value: &[u8], key: Option<&[u8]>, headers: &[(&[u8], &[u8])]) -> usize {
     let headers: usize = headers.iter().map(|(name, value)| name.len() + value.len() + 20).sum();
     value.len() + key.map_or(0, <[u8]>::len) + headers + 60
 }
@@ -207,6 +214,18 @@ mod tests {
         let batches = buried(&held, 32 * 1024);
         assert!(batches.len() > 3 && batches.iter().all(|(_, bytes)| *bytes <= 32 * 1024), "{batches:?}");
         assert_eq!(batches.iter().map(|(count, _)| *count).sum::<u32>(), 1000);
+    }
+
+    #[test]
+    fn a_dead_letter_that_dies_again_says_where_it_came_from_first_and_does_not_grow() {
+        let first = Origin { topic: b"orders", subscription: b"worker", attempts: "3" };
+        let again = Origin { topic: b"dead", subscription: b"undertaker", attempts: "9" };
+        let record = held(1, 100);
+        let whole = (Timestamp(2), usize::MAX);
+        let (once, _) = letters(&record, (record.base, record.end()), &first, whole);
+        let letter = Held { bytes: once.clone(), base: Offset::ZERO, ..record };
+        let (twice, _) = letters(&letter, (Offset::ZERO, Offset(1)), &again, whole);
+        assert_eq!(twice, once);
     }
 
     #[test]
