@@ -10,15 +10,16 @@ use blipmq::sim::run::run;
 /// acknowledged on its way to the dead letters came again. 23110: a moved batch took a producer back to its older epoch.
 /// 651, 1266, 1309: a checkpoint knew of a start that was ahead of the cursors it knew of. 465, 952: a topic came
 /// while the owner of a pattern subscription was away, on a shard without a cursor of it. 16804, 76529: a publish that
-/// waited behind another one of its shard was taken and never answered.
+/// waited behind another one of its shard was taken and never answered. 91670: the dead letters of many small records
+/// were one batch, larger than a segment.
 ///
 /// And by these the broker was accused of what it may do. 34352, 75869: the last attempt comes to a member that has just
 /// left, and no longer counts as in flight. 42787, 78438: a power cut undoes a deletion that was not synced, under a
 /// policy that allows it, and the next subscription of that name goes on with the cursor of the old one. 70415, 77799:
 /// a record was given up in an earlier life, after an attempt that a lost connection did not show.
-const STORIES: [u64; 23] = [
+const STORIES: [u64; 24] = [
     126, 4147, 5722, 6039, 13900, 9780, 11018, 14416, 2206, 23110, 651, 1266, 1309, 465, 952, 16804, 76529, 34352,
-    75869, 42787, 78438, 70415, 77799,
+    75869, 42787, 78438, 70415, 77799, 91670,
 ];
 
 #[test]

@@ -7,7 +7,9 @@
 //! ```
 
 use std::ops::Range;
+use std::panic::PanicHookInfo;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use blipmq::sim::plant::Plant;
@@ -67,10 +69,11 @@ fn one(seed: u64, arguments: &Arguments) -> bool {
 }
 
 fn many(seeds: Range<u64>, arguments: &Arguments) -> bool {
-    std::panic::set_hook(Box::new(|_| {}));
+    std::panic::set_hook(Box::new(panicked));
     let (began, count) = (Instant::now(), seeds.end.saturating_sub(seeds.start));
     let mut total = Totals::default();
     for seed in seeds {
+        SEED.store(seed, Ordering::Relaxed);
         match run(seed, arguments.plant, arguments.trace) {
             Ok(report) => total.add(&report),
             Err(violation) => {
@@ -84,6 +87,16 @@ fn many(seeds: Range<u64>, arguments: &Arguments) -> bool {
     }
     println!("{total:?} of {count} seeds in {:.1?}", began.elapsed());
     total.violations == 0
+}
+
+/// The seed that runs.
+static SEED: AtomicU64 = AtomicU64::new(0);
+
+/// A build that aborts on a panic has no other chance to say which seed it was.
+fn panicked(info: &PanicHookInfo<'_>) {
+    if cfg!(panic = "abort") {
+        println!("seed {}: {info}", SEED.load(Ordering::Relaxed));
+    }
 }
 
 #[derive(Debug, Default)]

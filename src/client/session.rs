@@ -29,7 +29,7 @@ pub struct SessionOptions {
     /// 1 or 2.
     pub version: u8,
     pub api_key: String,
-    /// Largest frame that is accepted from the broker.
+    /// Largest frame that the broker accepts; [`Limits::DELIVERY_MORE`] more is accepted from it.
     pub frame_max: usize,
     /// Check the checksum of every delivered batch.
     pub verify: bool,
@@ -80,7 +80,7 @@ impl ClientSession {
         outbox.write(|out| command::hello(out, HELLO, options.version.into()));
         outbox.write(|out| command::auth(out, AUTH, &options.api_key));
         let state = State::new(options.version, options.verify);
-        ClientSession { inbox: FrameBuffer::new(options.frame_max), outbox, state }
+        ClientSession { inbox: FrameBuffer::new(options.frame_max + Limits::DELIVERY_MORE), outbox, state }
     }
 
     /// What has been received.

@@ -54,10 +54,15 @@ pub struct Limits {
 impl Limits {
     /// The largest frame that can be configured, and version 1's own bound.
     pub const FRAME_MAX: usize = 16 * 1024 * 1024;
+    /// Bytes by which a delivered frame may be larger than the largest published one: its head is longer, and a dead
+    /// letter says where it comes from, with names that have a bound.
+    pub const DELIVERY_MORE: usize = 4096;
     /// Records in one batch: what an in-flight range and an acknowledgement may name at once.
     pub const BATCH_RECORDS_MAX: u32 = 1 << 20;
     /// Bytes one read asks for: about what stays in a core's second-level cache until it is written on.
     pub const READ: usize = 64 * 1024;
+    /// Bytes of a durable subscription's name. Beyond: NACK 400.
+    pub const SUBSCRIPTION_NAME_MAX: usize = 512;
     /// Durable subscriptions to patterns that each log remembers, by name and pattern. Beyond: NACK 429.
     pub const PATTERN_SUBSCRIPTIONS_MAX: usize = 1024;
     /// Separate acknowledged ranges above a cursor's floor. Beyond: the subscription is not sent more until the floor moves.

@@ -9,11 +9,14 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::cores::CorePlan;
 use super::failure::{Exit, Failure};
+use crate::model::Limits;
 
 /// Locked memory one executor cannot start without: glommio's own bound.
 const MEMLOCK_MIN: u64 = 512 * 1024;
-/// Descriptors one shard needs beside its connections: rings, segments, event descriptors, the listener.
-const FILES_PER_SHARD: u64 = 128;
+/// Descriptors one shard needs beside its connections and logs: rings, event descriptors, the listener.
+const FILES_PER_SHARD: u64 = 64;
+/// Of one log: its segments, the newest of them twice, and what is made, synced or renamed meanwhile.
+const FILES_PER_LOG: u64 = Limits::SEGMENTS_OPEN_MAX as u64 + 8;
 /// Descriptors of the process itself: logs, metrics connections, the standard three.
 const FILES_OF_PROCESS: u64 = 64;
 /// The smallest registered memory glommio makes.
@@ -30,7 +33,8 @@ pub struct Ground {
 
 /// Raises what may be raised and refuses what cannot work. `io_memory`: bytes wanted for each executor.
 pub fn check(plan: &CorePlan, connections_max: usize, io_memory: usize) -> Result<Ground, Failure> {
-    files(plan.cpus.len() as u64, connections_max as u64)?;
+    // There may be more logs than shards: that is known when the data directory is open.
+    files(plan.cpus.len(), plan.cpus.len(), connections_max)?;
     let memlock = locked_memory()?;
     let pinned = io_uring(plan)?;
     Ok(Ground { io_memory: affordable(memlock, plan.cpus.len() as u64, io_memory), pinned })
@@ -46,8 +50,9 @@ fn raise(resource: Resource) -> (u64, u64) {
 }
 
 /// Raises the limit on open files as far as allowed; whether that is enough for so many connections.
-pub fn files(shards: u64, connections_max: u64) -> Result<(), Failure> {
-    let needed = connections_max + shards * FILES_PER_SHARD + FILES_OF_PROCESS;
+pub fn files(shards: usize, logs: usize, connections_max: usize) -> Result<(), Failure> {
+    let own = shards as u64 * FILES_PER_SHARD + logs as u64 * FILES_PER_LOG + FILES_OF_PROCESS;
+    let needed = connections_max as u64 + own;
     let (limit, _) = raise(Resource::RLIMIT_NOFILE);
     if limit >= needed {
         return Ok(());
@@ -112,10 +117,14 @@ mod tests {
 
     #[test]
     fn too_many_connections_for_the_limit_on_files_are_refused_with_the_number_needed() {
-        let failure = files(2, 1 << 40).unwrap_err();
+        let failure = files(2, 5, 1 << 40).unwrap_err();
         assert_eq!(failure.exit, Exit::Environment);
-        assert!(failure.remedy.contains(&((1u64 << 40) + 2 * FILES_PER_SHARD + FILES_OF_PROCESS).to_string()));
-        assert!(files(1, 10).is_ok());
+        assert!(
+            failure
+                .remedy
+                .contains(&((1u64 << 40) + 2 * FILES_PER_SHARD + 5 * FILES_PER_LOG + FILES_OF_PROCESS).to_string())
+        );
+        assert!(files(1, 1, 10).is_ok());
     }
 
     #[test]

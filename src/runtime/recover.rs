@@ -8,6 +8,7 @@ use super::log_device::LogDevice;
 use super::log_folder;
 use super::segment_file::learn_device;
 use crate::model::RecoveryMode;
+use crate::wal::recovery::report::UNSYNCED;
 use crate::wal::{Corruption, LogOptions, Loss, Recovered, Recovery, RecoveryReport, RecoveryStep};
 
 /// What the log held. A corrupt log refuses to come back, or loses what the operator's mode says.
@@ -75,11 +76,11 @@ fn tell(report: &RecoveryReport, started: Instant) {
     for corruption in &report.corruptions {
         log::error!("corrupt, and left out as recovery says: {corruption}");
     }
+    let why = if report.corruptions.is_empty() { format!(": {UNSYNCED}") } else { String::new() };
     for Loss { segment, position, bytes, entries, records } in &report.losses {
         log::warn!(
             "log {log}, segment {segment}, byte {position}: {entries} entries with {records} records, {bytes} bytes, are \
-             not part of the log any more{}",
-            if report.corruptions.is_empty() { ": written, never known to be synced" } else { "" }
+             not part of the log any more{why}"
         );
     }
     for (segment, what) in &report.unusable {

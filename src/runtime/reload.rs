@@ -95,7 +95,8 @@ impl Reloader {
         if keys.is_empty() {
             return Err("no key is left: with one of its own the broker needs a restart".into());
         }
-        preflight::files(self.shards as u64, config.limits.connections_max as u64).map_err(|failure| failure.what)?;
+        let connections_max = config.limits.connections_max;
+        preflight::files(self.shards, self.logs.into(), connections_max).map_err(|failure| failure.what)?;
         logging::check(&config.log_level)?;
         let rules = Rules::read(&config)?;
         for warning in loaded.warnings.into_iter().chain(rules.as_ref().and_then(Rules::warning)) {

@@ -167,6 +167,7 @@ impl Prepared {
         if settings.wal {
             let found = filesystem::check(directory.path(), settings.fsync)?;
             (logs, mode) = (directory.logs(), Some(found.mode));
+            preflight::files(plan.cpus.len(), logs.into(), settings.connections_max)?;
             warnings.extend(found.warning);
         }
         let bound = listener::bind(settings.address, plan.cpus.len())?;

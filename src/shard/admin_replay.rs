@@ -7,6 +7,7 @@ use serde_json::json;
 use super::Core;
 use super::admin_read::{Browse, Found, Purpose};
 use super::ask::Answer;
+use super::bury::{FROM, OURS, size_max};
 use super::letter::Letter;
 use crate::model::record_batch::{self, BatchBuilder, RecordExtras};
 use crate::model::{Offset, Timestamp, TopicName};
@@ -29,10 +30,6 @@ struct Replay {
     next: Offset,
 }
 
-/// What dead letters say of themselves, in headers that begin with [`OURS`].
-const FROM: &[u8] = b"blipmq-dead-topic";
-const OURS: &[u8] = b"blipmq-dead-";
-
 impl Replays {
     pub fn len(&self) -> usize {
         self.running.len()
@@ -44,12 +41,17 @@ impl Core {
         self.browse(Browse { token, topic, first, end, most, purpose: Purpose::Replay });
     }
 
-    /// Publishes what was found, a batch for each topic, and answers when all of them are committed. The dead letters
+    /// Publishes what was found, each topic's in batches that fit into a frame, and answers when all of them are committed. The dead letters
     /// stay where they are until they are purged: a replay that fails half-way loses nothing.
     pub(super) fn replay_found(&mut self, token: u64, from: &TopicName, found: &Found) {
-        let (batches, skipped) = by_origin(from, found);
+        let (by_topic, skipped) = by_origin(from, found, self.options.limits.frame_max);
+        let topics = by_topic.len();
+        let each = |(topic, batches): (TopicName, Vec<BatchBuilder>)| {
+            batches.into_iter().map(move |batch| (topic.clone(), batch))
+        };
+        let batches: Vec<_> = by_topic.into_iter().flat_map(each).collect();
         let mut replay = Replay { skipped, next: found.next(), open: batches.len(), ..Replay::default() };
-        log::info!("replaying {} of {from} to {} topics", found.next().since(found.first), batches.len());
+        log::info!("replaying {} of {from} to {} topics", found.next().since(found.first), topics);
         if batches.is_empty() {
             return self.answer_replay(token, &replay);
         }
@@ -91,9 +93,10 @@ impl Core {
     }
 }
 
-/// The records by the topic they came from, without what the burial added; and how many do not say, or say it was `from`.
-fn by_origin(from: &TopicName, found: &Found) -> (BTreeMap<TopicName, BatchBuilder>, u64) {
-    let mut batches: BTreeMap<TopicName, BatchBuilder> = BTreeMap::new();
+/// The records by the topic they came from, without what the burial added, in batches of `most` bytes but for a record
+/// that is larger alone; and how many do not say, or say it was `from`.
+fn by_origin(from: &TopicName, found: &Found, most: usize) -> (BTreeMap<TopicName, Vec<BatchBuilder>>, u64) {
+    let mut batches: BTreeMap<TopicName, Vec<BatchBuilder>> = BTreeMap::new();
     let mut skipped = 0;
     for (_, held, record) in found.records() {
         let origin = record_batch::headers(&record).find(|(name, _)| *name == FROM);
@@ -106,7 +109,12 @@ fn by_origin(from: &TopicName, found: &Found) -> (BTreeMap<TopicName, BatchBuild
         let base = record_batch::header(&held.bytes).map_or(0, |header| header.base_timestamp.0);
         let timestamp = Timestamp(base.saturating_add(record.timestamp_delta));
         let extras = RecordExtras { key: record.key, headers: &headers };
-        batches.entry(topic).or_default().push_with(timestamp, record.value, extras);
+        let batches = batches.entry(topic).or_default();
+        let size = size_max(record.value, record.key, &headers);
+        if batches.last().is_none_or(|last| last.len() + size > most) {
+            batches.push(BatchBuilder::new());
+        }
+        batches.last_mut().expect("just made").push_with(timestamp, record.value, extras);
     }
     (batches, skipped)
 }
@@ -135,13 +143,31 @@ mod tests {
             own: true,
         };
         let found = Found { batches: vec![held], first: Offset::ZERO, end: Offset(5) };
-        let (mut batches, skipped) = by_origin(&TopicName::parse(b"dead").unwrap(), &found);
+        let (mut batches, skipped) = by_origin(&TopicName::parse(b"dead").unwrap(), &found, usize::MAX);
         assert_eq!((skipped, batches.len()), (2, 2));
-        let batch = batches.get_mut(&TopicName::parse(b"a").unwrap()).unwrap().finish(Offset::ZERO, None);
+        let of_a = batches.get_mut(&TopicName::parse(b"a").unwrap()).unwrap();
+        assert_eq!(of_a.len(), 1);
+        let batch = of_a[0].finish(Offset::ZERO, None);
         let values: Vec<_> = record_batch::records(&batch).map(|record| record.value.to_vec()).collect();
         assert_eq!(values, [b"1", b"3"]);
         let record = record_batch::records(&batch).next().unwrap();
         assert_eq!(record_batch::headers(&record).collect::<Vec<_>>(), [(&b"mine"[..], &b"kept"[..])]);
         assert_eq!(record.key, Some(&b"k"[..]));
+    }
+
+    #[test]
+    fn more_than_fits_into_a_frame_goes_back_in_several_batches() {
+        let mut builder = BatchBuilder::new();
+        let headers = [(FROM, &b"a"[..])];
+        (0..100)
+            .for_each(|_| builder.push_with(Timestamp(7), &[7; 500], RecordExtras { key: None, headers: &headers }));
+        let (base, count, at) = (Offset::ZERO, builder.count(), Held::BACK);
+        let bytes = builder.finish(Offset::ZERO, None);
+        let held = Held { base, count, expires_at: Instant::NEVER, bytes, at, own: true };
+        let found = Found { batches: vec![held], first: base, end: Offset(100) };
+        let (mut batches, _) = by_origin(&TopicName::parse(b"dead").unwrap(), &found, 4096);
+        let of_a = batches.get_mut(&TopicName::parse(b"a").unwrap()).unwrap();
+        assert_eq!(of_a.iter().map(|batch| batch.count()).sum::<u32>(), 100);
+        assert!(of_a.len() > 10 && of_a.iter_mut().all(|batch| batch.finish(Offset::ZERO, None).len() <= 4096));
     }
 }

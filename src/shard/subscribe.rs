@@ -8,7 +8,7 @@ use super::receive::Flow;
 use super::refusal::Refusal;
 use super::session::{Conn, Hold, Route, Share, Subscribed};
 use super::stats::Reason;
-use crate::model::{ConnId, Offset, Pattern, Qos, ShardId, StartAt, SubscriptionMode, TopicName};
+use crate::model::{ConnId, Limits, Offset, Pattern, Qos, ShardId, StartAt, SubscriptionMode, TopicName};
 use crate::protocol::ErrorCode;
 use crate::protocol::native::reply;
 use crate::protocol::native::request::SubscribeWith;
@@ -83,6 +83,9 @@ impl Core {
     }
 
     fn wanted(&self, conn: &Conn, said: &SubscribeWith<'_>) -> Result<(Pattern, SubscribeOptions), Refusal> {
+        if said.name.len() > Limits::SUBSCRIPTION_NAME_MAX {
+            return Err(Refusal::bad("the subscription's name is longer than 512 bytes"));
+        }
         let pattern = Pattern::parse(said.pattern).map_err(Refusal::topic)?;
         let dead_letter = match said.dead_letter {
             [] => None,

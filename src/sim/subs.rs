@@ -56,9 +56,11 @@ pub struct Sub {
     pub lost: Vec<Instant>,
     /// When it was last ended on a connection that went on.
     pub left: BTreeMap<LinkId, Instant>,
-    /// Version 1: a second session of its key was begun while the first was still held; which one is taken over later
-    /// is the broker's choice.
+    /// Version 1: a second session of its key was begun while this one was still held, as far as the broker knew. What
+    /// it is owed waits for the next SUBSCRIBE of its key; which of the two is taken over then is the broker's choice.
     pub split: bool,
+    /// Version 1: it is such a second session.
+    pub second: bool,
     /// A crash may have taken its creation with it.
     pub uncertain: bool,
     pub sources: BTreeMap<TopicId, Source>,
@@ -145,12 +147,29 @@ impl Subs {
             since: None,
             uncertain: false,
             split: false,
+            second: false,
             lost: Vec::new(),
             left: BTreeMap::new(),
             sources,
             credit,
             held: BTreeMap::new(),
         });
+        id
+    }
+
+    /// Version 1: the session of that key. `crowded`: another connection of the client is still there; if that holds
+    /// the session, a second one begins, and it is owed what comes after it.
+    pub fn session(&mut self, key: SubKey, wanted: Wanted, crowded: bool) -> SubId {
+        let id = self.wanted(Some(key.clone()), wanted.clone());
+        let sub = self.of_mut(id);
+        let (held, second) = (!sub.held.is_empty(), sub.second);
+        sub.split |= second || crowded;
+        if !crowded || !held || second {
+            return id;
+        }
+        self.by_key.remove(&key);
+        let id = self.wanted(Some(key), wanted);
+        self.of_mut(id).second = true;
         id
     }
 
@@ -435,6 +454,19 @@ mod tests {
             subs.process_ended(None);
             assert_eq!((given(&subs, id).exhausted, given(&subs, id).attempt), (exhausted, 0));
         }
+    }
+
+    #[test]
+    fn of_two_sessions_of_a_key_the_second_is_owed_what_comes_while_it_is_held() {
+        let mut subs = Subs::new(GRACE);
+        let key = || SubKey::Session { client: 0, topic: TOPIC };
+        let first = subs.session(key(), wanted(3), false);
+        assert_eq!((subs.session(key(), wanted(3), false), subs.of(first).split), (first, false));
+        subs.of_mut(first).held.insert(LinkId(1), ms(1));
+        let second = subs.session(key(), wanted(3), true);
+        assert!(second != first && subs.of(first).split && !subs.of(second).split);
+        let third = subs.session(key(), wanted(3), false);
+        assert!(third == second && subs.of(third).split, "it may be either");
     }
 
     #[test]

@@ -292,8 +292,10 @@ impl Watched {
         let (spread, retry) = (false, book.retry(0));
         let wanted =
             Wanted { version: 1, qos, shared, auto_acknowledge, attempts_max, retry, dead_letter, topics, spread };
-        let sub = book.subs.wanted(key, wanted);
-        book.subs.of_mut(sub).split |= self.crowded;
+        let sub = match key {
+            Some(key) => book.subs.session(key, wanted, self.crowded),
+            None => book.subs.wanted(None, wanted),
+        };
         self.asked.insert(correlation, Asked::Subscribe(sub, (0, 0)));
     }
 

@@ -31,6 +31,7 @@ use super::losses::Losses;
 use super::verdict::Verdict;
 use crate::bench::failure::Failure;
 use crate::model::FsyncPolicy;
+use crate::wal::recovery::report::UNSYNCED;
 
 /// Publishers of each topic. Those who say again what was not answered are told from the others by the sequence numbers
 /// in their batches; a plain repetition would be a second record.
@@ -38,8 +39,6 @@ const STYLES: &[Style] = &[Style::Idempotent, Style::Idempotent, Style::Careless
 
 /// Of a thousand writes, so many let a part of what is held through: some devices write at once, some late.
 const EARLY: [u32; 4] = [0, 50, 300, 1000];
-/// What a daemon logs that found a torn tail.
-const CUT: &str = " unfinished entries, ";
 
 /// Cut the power at random moments; no more is lost than the policy says. Needs a daemon with the feature `faults`
 #[derive(Args, Clone, Debug)]
@@ -104,7 +103,7 @@ impl Plan for Power {
     }
 
     fn examine(&mut self, daemon: &Daemon, crowd: &Crowd, ended: Ended) -> Result<(), Failure> {
-        self.torn = fs::read_to_string(&self.log)?.matches(CUT).count() as u64;
+        self.torn = fs::read_to_string(&self.log)?.matches(UNSYNCED).count() as u64;
         self.losses.examine(daemon, crowd, ended)
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use blipmq::client::blocking::Subscription;
-use blipmq::client::{Message, PublishOptions, SubscribeOptions};
-use blipmq::model::Qos;
+use blipmq::client::{ClientError, Message, PublishOptions, SubscribeOptions};
+use blipmq::model::{Limits, Qos};
 
 use crate::support::{Broker, PATIENCE, eventually, topic_on};
 
@@ -122,6 +122,33 @@ fn a_dead_message_goes_to_the_dead_letter_topic_with_where_it_comes_from() {
         assert_eq!(header("blipmq-dead-attempts").as_deref(), Some("2"));
         broker.until_subscription("work", "settled_to", 1);
     }
+}
+
+#[test]
+fn the_largest_message_that_is_taken_can_be_delivered_and_as_a_dead_letter_too() {
+    let broker =
+        Broker::new("max_frame_bytes = \"16 MiB\"\nsegment_bytes = \"32 MiB\"\nmax_retries = 0\nretry_backoff_ms = 1");
+    let client = broker.client();
+    let options = SubscribeOptions::new("large").at_least_once().durable("worker").retries(0, 1).dead_letter("dead");
+    let mut worker = client.subscribe(&options).unwrap();
+    let mut undertaker =
+        client.subscribe(&SubscribeOptions::new("dead").at_least_once().durable("undertaker")).unwrap();
+    let largest = (0..1024).find_map(|less| {
+        let value = vec![7; Limits::FRAME_MAX - less];
+        match client.publish("large", &value, &QOS_1) {
+            Ok(_) => Some(value),
+            Err(ClientError::TooLarge { .. }) => None,
+            Err(error) => panic!("{error}"),
+        }
+    });
+    let largest = largest.expect("heads are not that long");
+    let message = worker.next_message(Some(PATIENCE)).unwrap().expect("it comes");
+    assert!(message.value == largest);
+    worker.nack(&message, Duration::ZERO).unwrap();
+    let letter = undertaker.next_message(Some(PATIENCE)).unwrap().expect("it is buried");
+    assert!(letter.value == largest && !letter.headers.is_empty());
+    undertaker.ack(&letter).unwrap();
+    client.ping().unwrap();
 }
 
 #[test]

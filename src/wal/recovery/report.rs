@@ -37,6 +37,9 @@ pub struct RecoveryReport {
     pub orphans: u64,
 }
 
+/// What a start says of a torn tail that it cut off.
+pub const UNSYNCED: &str = "written, never known to be synced";
+
 /// Bytes that were cut off or left out, and what could still be told of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loss {
