@@ -14,7 +14,7 @@ use blipmq::protocol::native::command::{self, BatchFor};
 use blipmq::protocol::native::frame::{Split, split};
 use blipmq::protocol::native::request::{Credit, How, Settle, SubscribeWith};
 use blipmq::protocol::native::response::{self, Response};
-use blipmq::shard::{Action, Arrival, Core, CoreOptions, Crowd, Event};
+use blipmq::shard::{Action, Arrival, Core, CoreOptions, Crowd, Event, Patterns};
 use blipmq::wal::{Log, LogAction, LogEvent, LogOptions, Recovered, THROUGH_MAX};
 use bytes::BytesMut;
 
@@ -75,7 +75,8 @@ impl Shard {
             topics: TopicRules::default(),
             seed: 1,
         };
-        let mut shard = Shard { core: Core::new(options, Instant(1), logs), now: Instant(1), heard: None };
+        let mut shard =
+            Shard { core: Core::new(options, Instant(1), logs, &Patterns::new()), now: Instant(1), heard: None };
         shard.drain();
         shard
     }

@@ -22,7 +22,7 @@ use crate::model::{
 };
 use crate::protocol::native::command::{self, BatchFor};
 use crate::protocol::native::request::{Settle, SubscribeWith};
-use crate::shard::{Action, Answer, Arrival, Core, CoreOptions, Event, Question};
+use crate::shard::{Action, Answer, Arrival, Core, CoreOptions, Event, Patterns, Question};
 
 const SHARDS: u16 = 2;
 const KEY: &str = "an operator's key";
@@ -64,7 +64,7 @@ impl World {
             seed: 1,
         };
         World {
-            cores: (0..SHARDS).map(|shard| Core::new(options(shard), now, Vec::new())).collect(),
+            cores: (0..SHARDS).map(|shard| Core::new(options(shard), now, Vec::new(), &Patterns::new())).collect(),
             now,
             keys: keys(),
             memory: Memory::default(),

@@ -210,9 +210,7 @@ fn core_maker(config: &Config, prepared: &Prepared, keys: KeyRing) -> MakeCore {
             topics: config.topics.clone(),
             seed: now.0 ^ u64::from(shard.0) << 48,
         };
-        let mut core = Core::new(options, now, brought_back);
-        core.learn_patterns(patterns);
-        Box::new(core)
+        Box::new(Core::new(options, now, brought_back, patterns))
     })
 }
 

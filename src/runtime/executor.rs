@@ -26,7 +26,7 @@ use super::shard::{Logic, Parts, Report, Shard, tell_leftovers};
 use super::tls::Tls;
 use super::{alarm, listener, recover};
 use crate::model::{Instant, LogId, RecoveryMode, ShardId};
-use crate::shard::Patterns;
+use crate::shard::{Patterns, gather_patterns};
 use crate::wal::{Log, LogOptions};
 
 /// Requests one submission to the kernel holds.
@@ -155,7 +155,7 @@ async fn live(plan: Plan) {
         devices.push(device);
     }
     // Before the mesh: a shard that has its end of it has told what its logs know.
-    tell_patterns(&plan.patterns, &logs);
+    gather_patterns(&mut plan.patterns.lock().unwrap_or_else(PoisonError::into_inner), &logs);
     let (mesh, receivers) = Mesh::connect(plan.ends, plan.gauges.clone()).await;
     let patterns = plan.patterns.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let core = (plan.makers.core)(plan.id, plan.clock.now(), logs, &patterns);
@@ -181,13 +181,6 @@ async fn live(plan: Plan) {
     follow_orders(&shard, &plan.mailbox, plan.socket).await;
     plan.mailbox.close();
     end(&shard).await;
-}
-
-fn tell_patterns(patterns: &Mutex<Patterns>, logs: &[(LogId, Log)]) {
-    let mut patterns = patterns.lock().unwrap_or_else(PoisonError::into_inner);
-    for (key, meta) in logs.iter().flat_map(|(_, log)| &log.catalog().patterns) {
-        patterns.entry(key.clone()).or_insert_with(|| meta.clone());
-    }
 }
 
 fn start_tasks(shard: &Rc<Shard>) {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use slab::Slab;
 
 use super::event::{Action, Event};
+use super::learn::Patterns;
 use super::letter::Letter;
 use super::link::{Link, LinkIndex};
 use super::publish::Run;
@@ -110,8 +111,8 @@ pub struct Core {
 }
 
 impl Core {
-    /// `logs`: this shard's logs, recovered; none with `wal = off`.
-    pub fn new(options: CoreOptions, now: Instant, logs: Vec<(LogId, Log)>) -> Core {
+    /// `logs`: this shard's logs, recovered; none with `wal = off`. `patterns`: what the logs of all shards know of them.
+    pub fn new(options: CoreOptions, now: Instant, logs: Vec<(LogId, Log)>, patterns: &Patterns) -> Core {
         assert!(options.shard.0 < options.shards, "a shard is one of its shards");
         let peers = (0..options.shards).map(|_| Peer::default()).collect();
         let mut core = Core {
@@ -158,6 +159,8 @@ impl Core {
         for (id, log) in logs {
             core.restore(id, log);
         }
+        core.learn_patterns(patterns);
+        core.trim_restored();
         core.finish_step();
         core
     }

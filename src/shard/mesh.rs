@@ -208,6 +208,7 @@ mod tests {
     use crate::model::{
         Backoff, Instant, Limits, Offset, OverflowPolicy, Pattern, Qos, SubscriptionMode, Timestamp, TopicName,
     };
+    use crate::shard::Patterns;
     use crate::shard::subscribe::SubscribeOptions;
 
     const OTHER: ShardId = ShardId(1);
@@ -227,7 +228,7 @@ mod tests {
             topics: TopicRules::default(),
             seed: 1,
         };
-        Core::new(options, NOW, Vec::new())
+        Core::new(options, NOW, Vec::new(), &Patterns::new())
     }
 
     fn topic_of(core: &Core) -> TopicName {

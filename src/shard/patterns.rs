@@ -3,13 +3,7 @@
 //! In a topic that is there, a durable subscription is a cursor. In one that comes later it is the word of the log: the
 //! topic begins with a cursor of every pattern subscription that it matches, before anything is published to it and
 //! whether or not anybody is there to take it. So every log of every shard has the pattern subscriptions, and who makes
-//! one is told when all have committed it.
-//!
-//! A log that was cut or mended may have lost its word of one. So at a start all logs are compared, and what one of them
-//! knows, all know again. It is better that a subscription is owed too much than too little: a deletion that had not
-//! reached all logs when the process died, and of which nobody was told, did not happen.
-
-use std::collections::BTreeMap;
+//! one is told when all have committed it. What a log has forgotten, `learn` tells it again at a start.
 
 use serde_json::{Value, json};
 
@@ -20,18 +14,15 @@ use super::link::{Binding, LinkIndex};
 use super::refusal::Refusal;
 use super::stats::Reason;
 use super::subscribe::SubscribeOptions;
-use crate::broker::{Durability, Partition};
+use crate::broker::Durability;
 use crate::model::{Limits, Lsn, Pattern, Qos, StartAt, SubscriptionMode, TopicName};
 use crate::protocol::ErrorCode;
 use crate::wal::{Entry, PatternKey, PatternMeta};
 
-/// What logs know of durable pattern subscriptions.
-pub type Patterns = BTreeMap<PatternKey, PatternMeta>;
-
 /// A durable pattern subscription, as this shard knows it.
 #[derive(Debug)]
 pub struct Known {
-    meta: PatternMeta,
+    pub(super) meta: PatternMeta,
     /// By log: where the entry ends that makes it durable there.
     logged: Vec<Lsn>,
     /// Who made it, as long as nobody else came to rely on it.
@@ -39,11 +30,11 @@ pub struct Known {
 }
 
 impl Known {
-    fn new(meta: PatternMeta) -> Known {
+    pub(super) fn new(meta: PatternMeta) -> Known {
         Known { meta, logged: Vec::new(), maker: None }
     }
 
-    fn note(&mut self, log: usize, end: Lsn) {
+    pub(super) fn note(&mut self, log: usize, end: Lsn) {
         self.logged.resize(self.logged.len().max(log + 1), Lsn::ZERO);
         self.logged[log] = end;
     }
@@ -67,39 +58,6 @@ impl Core {
             let known = self.known_patterns.entry(key.clone()).or_insert_with(|| Known::new(meta.clone()));
             known.note(log, end);
         }
-    }
-
-    /// What the logs of all shards know, before anybody is served.
-    pub fn learn_patterns(&mut self, all: &Patterns) {
-        for (key, meta) in all {
-            let meta = self.known_patterns.get(key).map_or(meta, |known| &known.meta).clone();
-            for log in 0..self.logs.len() {
-                if !self.logs[log].log.catalog().patterns.contains_key(key) {
-                    self.learn_pattern(log, key, &meta);
-                }
-            }
-        }
-        self.finish_step();
-    }
-
-    /// A log that lost its word of a subscription may have lost cursors, too, and did not begin those of topics that
-    /// came since: they begin with the first record that is there.
-    fn learn_pattern(&mut self, log: usize, key: &PatternKey, meta: &PatternMeta) {
-        let PatternKey { name, pattern } = key;
-        log::warn!("log {}: did not know the subscription {name} to {pattern}, and does again", self.logs[log].id);
-        let has_cursor = |index: &usize| self.subscriptions[*index].is_named(name);
-        let misses = |partition: &Partition| {
-            let matches = partition.log == log && pattern.matches(partition.topic.as_str());
-            matches && !partition.subscriptions.iter().any(has_cursor)
-        };
-        let missing: Vec<usize> =
-            self.partitions.iter().filter(|(_, partition)| misses(partition)).map(|(index, _)| index).collect();
-        for index in missing {
-            self.begin_owed(index, vec![(key.clone(), meta.clone())]);
-        }
-        let entry = Entry::Pattern { key: key.clone(), meta: meta.clone() };
-        let end = self.logs[log].log.append(self.now, entry);
-        self.known_patterns.entry(key.clone()).or_insert_with(|| Known::new(meta.clone())).note(log, end);
     }
 
     /// Whether a durable pattern subscription may be made, or joined.

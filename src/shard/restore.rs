@@ -36,9 +36,11 @@ impl Core {
             self.subscriptions[index].detached = Some(self.now);
             self.subscriptions[index].logged = self.logs[at].log.appended();
         }
-        // Not before the last of them is there: what one has settled, another may still be owed.
-        let ours = self.partitions.iter().filter(|(_, partition)| partition.log == at).map(|(index, _)| index);
-        for index in ours.collect::<Vec<_>>() {
+    }
+
+    /// Not before the last subscription is there: what one has settled, another may still be owed.
+    pub(super) fn trim_restored(&mut self) {
+        for index in self.partitions.iter().map(|(index, _)| index).collect::<Vec<_>>() {
             self.trim_settled(index);
         }
     }

@@ -9,7 +9,7 @@ use crate::auth::{Key, KeyRing, Secret};
 use crate::config::TopicRules;
 use crate::model::placement::shard_of;
 use crate::model::{Backoff, Instant, LogId, OverflowPolicy, ShardId};
-use crate::shard::{Core, CoreOptions};
+use crate::shard::{Core, CoreOptions, Patterns, gather_patterns};
 use crate::wal::Log;
 use crate::wal::RecoveryReport;
 
@@ -56,9 +56,11 @@ impl Process {
                 reports.push(report);
             }
         }
+        let mut patterns = Patterns::new();
+        logs.iter().for_each(|logs| gather_patterns(&mut patterns, logs));
         let cores = logs.into_iter().enumerate().map(|(index, logs)| {
             let shard = ShardId(index as u16);
-            Core::new(options(shape, keys, (shard, shards), seed), now, logs)
+            Core::new(options(shape, keys, (shard, shards), seed), now, logs, &patterns)
         });
         let cores: Vec<Core> = cores.collect();
         let timers = vec![Instant::NEVER; cores.len()];

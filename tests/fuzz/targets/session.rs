@@ -7,7 +7,7 @@ use blipmq::auth::{Key, KeyRing, Secret};
 use blipmq::config::TopicRules;
 use blipmq::model::{Backoff, ConnId, Instant, Limits, LogId, OverflowPolicy, ShardId};
 use blipmq::protocol::native::command;
-use blipmq::shard::{Action, Arrival, Core, CoreOptions, Crowd, Disconnect, Event};
+use blipmq::shard::{Action, Arrival, Core, CoreOptions, Crowd, Disconnect, Event, Patterns};
 use blipmq::wal::{Log, Recovered};
 use bytes::BytesMut;
 
@@ -82,7 +82,8 @@ impl World {
         };
         let logs = vec![(LogId(0), Log::new(log_options(SEGMENT, INDEX_MAX), Recovered::nothing(SEGMENT)))];
         let now = Instant(1_700_000_000_000_000_000);
-        let mut world = World { core: Core::new(options, now, logs), device: Device::default(), now, open: true };
+        let mut world =
+            World { core: Core::new(options, now, logs, &Patterns::new()), device: Device::default(), now, open: true };
         world.drain();
         world
     }
