@@ -188,6 +188,7 @@ fn a_shared_subscription_has_members_on_both_cores() {
         let mut producer = clients[0].publisher(&topic, ProducerOptions::at_least_once().batch(1, 1 << 20)).unwrap();
         let (mut seen, mut shares, mut published) = (BTreeSet::new(), [0; 4], 0u64);
         // Who gets how many is for the cores to settle between them; that all four work, and no message goes to two, is not.
+        // The credit of one on the other core may still be on its way when it hears that it has subscribed.
         eventually("all four work", || {
             (0..40).for_each(|nth| producer.publish(&(published + nth).to_be_bytes()).unwrap());
             producer.flush().unwrap();
