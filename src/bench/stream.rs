@@ -22,6 +22,11 @@ impl Stream {
         Ok(Stream { socket, tls: side.map(Box::new) })
     }
 
+    /// Whether it speaks TLS.
+    pub fn is_encrypted(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// The socket of a connection that is not encrypted.
     pub fn into_plain(self) -> TcpStream {
         assert!(self.tls.is_none(), "asked of a plain connection only");

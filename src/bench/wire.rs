@@ -31,8 +31,17 @@ impl Wire {
         Ok(Wire { stream, inbox: vec![0; ROOM], from: 0, to: 0, outbox: BytesMut::new() })
     }
 
-    /// Reads once. Says whether there may be more.
+    /// Reads once; of an encrypted stream all that has been taken from its socket, which would not say again that it is
+    /// there. Says whether there may be more.
     pub fn read(&mut self) -> Result<bool, Failure> {
+        let mut more = self.read_once()?;
+        while more && self.stream.is_encrypted() {
+            more = self.read_once()?;
+        }
+        Ok(more)
+    }
+
+    fn read_once(&mut self) -> Result<bool, Failure> {
         self.make_room();
         let room = &mut self.inbox[self.to..self.to + READ];
         match self.stream.read(room) {
