@@ -21,6 +21,7 @@ use crate::wal::{GROUP_MAX, GroupPiece, LogAction, LogEvent, LogFailure, Recover
 
 /// How often the log is told how much room there is.
 const SPACE_EVERY: Duration = Duration::from_secs(1);
+
 /// The files of one log. Lives on the shard that runs the log; nobody else touches its folder.
 #[derive(Debug)]
 pub struct LogDevice {

@@ -62,9 +62,6 @@ impl Core {
 
     /// Whether a durable pattern subscription may be made, or joined.
     pub(super) fn may_know(&self, key: &PatternKey, options: &SubscribeOptions) -> Result<(), Refusal> {
-        if key.name.len() > TopicName::MAX {
-            return Err(Refusal::bad("subscription name is too long"));
-        }
         match self.known_patterns.get(key) {
             Some(known) if known.meta.mode != options.mode => Err(other_mode()),
             Some(known) if known.meta == self.pattern_meta(key, options) => Ok(()),

@@ -83,9 +83,6 @@ impl Core {
     }
 
     fn wanted(&self, conn: &Conn, said: &SubscribeWith<'_>) -> Result<(Pattern, SubscribeOptions), Refusal> {
-        if said.name.len() > Limits::SUBSCRIPTION_NAME_MAX {
-            return Err(Refusal::bad("the subscription's name is longer than 512 bytes"));
-        }
         let pattern = Pattern::parse(said.pattern).map_err(Refusal::topic)?;
         let dead_letter = match said.dead_letter {
             [] => None,
@@ -133,6 +130,9 @@ impl Core {
         pattern: Pattern,
         options: SubscribeOptions,
     ) -> Result<Flow, Refusal> {
+        if options.name.len() > Limits::SUBSCRIPTION_NAME_MAX {
+            return Err(Refusal::bad("the subscription's name is longer than 512 bytes"));
+        }
         self.may_subscribe(conn, &pattern)?;
         let shards = match pattern.exact() {
             None => (0..self.options.shards).map(ShardId).collect(),

@@ -8,7 +8,7 @@ use super::serving::Serving;
 use super::stats::Reason;
 use super::subscribe::SubscribeOptions;
 use crate::broker::{Cursor, Durability, InFlight, Redelivery, RetryPolicy, Subscription};
-use crate::model::{Backoff, Lsn, Offset, Qos, StartAt, SubscriptionId, TopicName};
+use crate::model::{Backoff, Lsn, Offset, Qos, StartAt, SubscriptionId};
 use crate::wal::{Entry, SubscriptionMeta};
 
 impl Core {
@@ -20,9 +20,6 @@ impl Core {
     ) -> Result<usize, Refusal> {
         if self.subscriptions.len() >= self.options.limits.subscriptions_max {
             return Err(Refusal::limit(Reason::SubscriptionLimit, "too many subscriptions"));
-        }
-        if options.name.len() > TopicName::MAX {
-            return Err(Refusal::bad("subscription name is too long"));
         }
         let durable = !options.name.is_empty() && options.qos == Qos::AtLeastOnce;
         if let Some(log) = self.logs.get(self.partitions[partition].log).filter(|_| durable) {
